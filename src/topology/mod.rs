@@ -1,1 +1,8 @@
 //! topology
+
+pub mod hba;
+pub mod rto;
+pub mod scram;
+pub mod selector;
+pub mod service;
+pub mod tuning;
