@@ -54,6 +54,15 @@ pub fn verifier(password: &str, salt: &[u8]) -> Result<String, ScramError> {
     ))
 }
 
+/// What a server keeps for `password`: a verifier or MD5 hash as it is, a plain password as the verifier
+/// with the salt of [`salt_for`]. Empty for an empty password or one that cannot be prepared.
+pub fn stored(password: &str, cluster: &str, user: &str) -> String {
+    if password.is_empty() || is_verifier(password) || is_md5(password) {
+        return password.to_owned();
+    }
+    verifier(password, &salt_for(cluster, user)).unwrap_or_default()
+}
+
 /// Whether `verifier` was made from `password`, whatever its salt and iterations; an md5 hash never is.
 pub fn verify(password: &str, verifier: &str) -> bool {
     let Some(parts) = Parts::read(verifier) else { return false };
