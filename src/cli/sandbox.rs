@@ -1,0 +1,1 @@
+//! `pgctl sandbox`: lab nodes on this machine.
