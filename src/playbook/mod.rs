@@ -120,7 +120,7 @@ impl Reader<'_> {
             return;
         }
         let file = self.sources.add(format!("playbooks/{name}"), text);
-        let (root, _) = match yaml::load(self.sources, file) {
+        let (root, _) = match yaml::load_words(self.sources, file) {
             Ok(loaded) => loaded,
             Err(errors) => return self.errors.extend(errors),
         };
