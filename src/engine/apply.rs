@@ -148,12 +148,15 @@ async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
                 }
             }
             (Order::PrimaryFirst, None) => {
-                // No live leader, and the primary that would make the cluster is not here: a new cluster is never
-                // begun from another node, because the primary may hold the data.
-                if let Some(primary) = lead.filter(|p| run.absent.contains(p)) {
+                // No leader, and the primary that is to make the cluster is not in this run: a new cluster is
+                // never begun from another node, because the primary may hold the data.
+                let led = turn.iter().any(|n| n.leader.is_some());
+                let primary = lead.filter(|p| !led && !nodes.iter().any(|n| n.name == *p));
+                if let Some(primary) = primary {
+                    let state = if run.absent.contains(&primary) { "cannot be reached" } else { "is not selected" };
                     for node in turn {
                         let why = format!(
-                            "the cluster has no leader and its primary `{primary}` cannot be reached: \
+                            "the cluster has no leader and its primary `{primary}` {state}: \
                              it is not begun from another node"
                         );
                         run.block(&node.name, &stage.name, &why);
@@ -191,8 +194,7 @@ fn is_quiet(item: &Item) -> bool {
 /// The cohort's leader: Patroni's word, else the inventory's primary.
 fn leader(run: &Run, turn: &[NodePlan], rest: &[NodePlan]) -> Option<String> {
     let nodes = || turn.iter().chain(rest);
-    let live = nodes().find_map(|n| run.nodes.get(&n.node)?.live.leader().map(str::to_owned));
-    live.or_else(|| {
+    nodes().find_map(|n| n.leader.clone()).or_else(|| {
         let instance = nodes().find_map(|n| run.topology.nodes[n.node].instance)?;
         Some(run.topology.clusters[instance.cluster].primary().name.clone())
     })

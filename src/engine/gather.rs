@@ -6,7 +6,7 @@ use crate::engine::lock::{self, LockError};
 use crate::engine::script::{self, ScriptError};
 use crate::facts::{self, Facts, FactsError};
 use crate::live::{Live, parse_cluster, parse_etcd_health, parse_patroni};
-use crate::remote::{Held, RemoteError, Session};
+use crate::remote::{Held, Http, RemoteError, Session};
 use crate::text::quote::shell;
 use crate::topology::Topology;
 
@@ -105,7 +105,8 @@ pub async fn etcd_health(topology: &Topology, index: usize, session: &Session) -
 }
 
 async fn get(session: &Session, host: &str, port: u16, path: &str) -> Option<Vec<u8>> {
-    match session.http("GET", host, port, path, None, &[], ANSWER).await {
+    let request = Http { method: "GET", host, port, path, headers: &[], body: None, timeout: ANSWER };
+    match session.http(request).await {
         Ok(reply) => Some(reply.body),
         Err(error) => {
             tracing::debug!(%error, host, port, path, "no answer");

@@ -86,11 +86,12 @@ fi"#,
     );
     // The process that holds the lock waits for the end of its input: the end of the connection.
     let script = format!("{}[ \"$r\" != 0 ] || exec cat >/dev/null\n", script(mark, &body));
-    let mut held = session.exec_held(script.as_bytes()).await?;
+    let mut held = session.exec_held(script.as_bytes());
     let mut reader = Reader::new(mark);
     let mut records = Vec::new();
-    'reading: while let Some(chunk) = held.next().await? {
-        for frame in reader.push(&chunk) {
+    'reading: while let Some(mut line) = held.next_line().await {
+        line.push(b'\n');
+        for frame in reader.push(&line) {
             match frame {
                 Frame::Begin(id) if id == "orphan" => waiting(),
                 Frame::End(record) => records.push(record),
@@ -108,7 +109,13 @@ fi"#,
             Err(LockError::Held(holder).into())
         }
         (Some((_, why)), _) => Err(LockError::Broken(why).into()),
-        _ => Err(ScriptError::Incomplete { code: "none".into(), stderr: held.stderr() }.into()),
+        _ => {
+            // It ended before its last word: how it ended says why.
+            let output = held.release().await?;
+            let code = output.status.map_or_else(|| "none".to_owned(), |c| c.to_string());
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(ScriptError::Incomplete { code, stderr }.into())
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod event;
 pub mod gather;
 pub mod lock;
 pub mod script;
+pub mod survey;
 mod wait;
 
 pub use event::{Event, Failure, Sink};

@@ -37,18 +37,17 @@ pub async fn run(
     let mut reader = Reader::new(mark);
     let mut records = Vec::new();
     let mut done = false;
-    let output = session
-        .exec(Exec::new(script.as_bytes()), |chunk| {
-            for frame in reader.push(chunk) {
-                on_frame(&frame);
-                match frame {
-                    Frame::End(record) => records.push(record),
-                    Frame::Done => done = true,
-                    Frame::Begin(_) => {}
-                }
+    let mut sink = |chunk: &[u8]| {
+        for frame in reader.push(chunk) {
+            on_frame(&frame);
+            match frame {
+                Frame::End(record) => records.push(record),
+                Frame::Done => done = true,
+                Frame::Begin(_) => {}
             }
-        })
-        .await?;
+        }
+    };
+    let output = session.exec(Exec::new(script.as_bytes()), &mut sink).await?;
     if done {
         return Ok(records);
     }

@@ -43,6 +43,8 @@ pub struct NodePlan {
     pub name: String,
     /// The cohort that shares its barriers: the cluster's name, or the node's own.
     pub cohort: String,
+    /// The member that leads the node's cluster now, when anybody reachable knows one.
+    pub leader: Option<String>,
     pub items: Vec<Item>,
 }
 

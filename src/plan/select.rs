@@ -37,7 +37,8 @@ pub fn nodes(topology: &Topology, pattern: Option<&str>) -> Result<Vec<usize>, S
         if hits.iter().any(|h| *h) || part == "all" {
             return Ok(if part == "all" { vec![true; all.len()] } else { hits });
         }
-        let hint = nearest(part, names(topology).iter().map(String::as_str));
+        let names = names(topology);
+        let hint = nearest(part, names.iter().map(String::as_str));
         Err(SelectError::NoSuchNode {
             pattern: pattern.to_owned(),
             part: part.to_owned(),

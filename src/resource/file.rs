@@ -77,6 +77,10 @@ impl Kind for File {
         }
         owner_and_mode(&self.path, state, &self.owner, &self.group, self.mode)
     }
+
+    fn file(&self) -> Option<&File> {
+        Some(self)
+    }
 }
 
 impl File {

@@ -40,6 +40,10 @@ pub trait Kind: Debug + Send + Sync {
     fn queries(&self) -> Vec<Query>;
     /// What differs. Pure.
     fn diff(&self, seen: &Seen<'_>) -> Diff;
+    /// The file that it puts, for `render`.
+    fn file(&self) -> Option<&file::File> {
+        None
+    }
 }
 
 /// Everything that a diff may look at.
