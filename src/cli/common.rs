@@ -111,10 +111,7 @@ impl Source {
         if let Some(path) = self.positional.as_ref().or(self.inventory.as_ref()) {
             return Ok(path.clone());
         }
-        ["pgctl.yml", "inventory.yml", "pigsty.yml"].iter().map(PathBuf::from).find(|p| p.is_file()).ok_or_else(|| {
-            Failure::new(Exit::Usage, "no inventory: none was named, and there is no pgctl.yml, inventory.yml or pigsty.yml here")
-                .hint("name one: `pgctl plan FILE`, or set PGCTL_INVENTORY")
-        })
+        usual_inventory()
     }
 
     /// Loads and resolves the inventory; warnings are said, errors end it.
@@ -137,6 +134,29 @@ impl Source {
             }
         }
     }
+}
+
+/// The first usual inventory of the working directory.
+pub(super) fn usual_inventory() -> Result<PathBuf, Failure> {
+    let usual = ["pgctl.yml", "inventory.yml", "pigsty.yml"];
+    usual.iter().map(PathBuf::from).find(|p| p.is_file()).ok_or_else(|| {
+        let message = format!("no inventory: none was named, and there is no {} here", usual.join(", "));
+        Failure::new(Exit::Usage, message).hint("name one: `pgctl plan FILE`, or set PGCTL_INVENTORY")
+    })
+}
+
+/// The hosts of an inventory as lab nodes.
+pub(super) fn lab(path: &Path, style: Style) -> Result<super::sandbox::Hosts, Failure> {
+    let source = Source { positional: Some(path.to_owned()), inventory: None, extra: Vec::new() };
+    let loaded = source.load(style)?;
+    let nodes = loaded.topology.nodes.iter();
+    let image = loaded.topology.nodes.iter().find_map(|n| n.str_var("sandbox_image").map(str::to_owned));
+    Ok(super::sandbox::Hosts {
+        nodes: nodes
+            .map(|n| sandbox::LabNode { name: n.name.clone(), address: n.address.clone() })
+            .collect(),
+        image,
+    })
 }
 
 fn extra(text: &str) -> Result<(String, Value), Failure> {

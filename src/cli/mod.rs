@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(&args, style),
         Command::Render(args) => render::run(&args, style),
         Command::Lock(args) => lock::run(&args, style),
-        Command::Sandbox(args) => sandbox::run(args, style),
+        Command::Sandbox(args) => lab(&args, style),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -88,6 +88,32 @@ pub fn main() -> ExitCode {
             failure.print(style);
             ExitCode::from(failure.exit as u8)
         }
+    }
+}
+
+/// `sandbox` reads the inventory for its hosts, and says its report.
+fn lab(args: &sandbox::Args, style: Style) -> Result<Exit, Failure> {
+    let hosts = match args.inventory() {
+        Some(path) => Some(common::lab(path, style)?),
+        None if args.needs_inventory() => Some(common::lab(&common::usual_inventory()?, style)?),
+        None => None,
+    };
+    let progress = |text: &str| {
+        if !style.quiet {
+            crate::report::err(&format!("{text}\n"));
+        }
+    };
+    let report = sandbox::run(args, hosts, &progress)
+        .map_err(|e| Failure::new(Exit::Failed, format!("{e:#}")))?;
+    if style.json {
+        crate::report::out(&format!("{}\n", report.json()));
+    } else if !report.to_string().is_empty() {
+        crate::report::out(&format!("{report}\n"));
+    }
+    match report.exit_code() {
+        0 => Ok(Exit::Done),
+        // The command's own code, which is no code of ours.
+        code => std::process::exit(i32::from(code)),
     }
 }
 

@@ -11,7 +11,9 @@ pub enum Error {
     NotRoot,
     #[error("`{tool}` is not installed: `apt-get install {package}`")]
     MissingTool { tool: &'static str, package: &'static str },
-    #[error("no cgroup2 file system is mounted on this machine; nodes are started and killed by their cgroup")]
+    #[error(
+        "no cgroup2 file system is mounted on this machine; nodes are started and killed by their cgroup"
+    )]
     NoCgroup,
     #[error("`{name}`: `{address}` is not an IPv4 address; sandbox nodes need one each")]
     NotIpv4 { name: String, address: String },
@@ -27,12 +29,18 @@ pub enum Error {
     LinkTaken { link: String, found: String },
     #[error("no image `{name}`; there are {known}")]
     UnknownImage { name: String, known: String },
-    #[error("the sandbox on {network} was made from `{have}`, not `{want}`; `pgctl sandbox down` first, its disks will be lost")]
+    #[error(
+        "the sandbox on {network} was made from `{have}`, not `{want}`; `pgctl sandbox down` first, its disks will be lost"
+    )]
     OtherImage { network: String, have: String, want: String },
-    #[error("the image `{image}` of the sandbox on {network} is gone; `pgctl sandbox down` and `up` make it anew")]
+    #[error(
+        "the image `{image}` of the sandbox on {network} is gone; `pgctl sandbox down` and `up` make it anew"
+    )]
     LostImage { network: String, image: String },
-    #[error("no node `{name}` in the sandbox; {known}")]
+    #[error("no node `{name}` in the sandbox; there are {known}")]
     UnknownNode { name: String, known: String },
+    #[error("`{name}` is a node of several sandboxes ({addresses}); say its address, or name the inventory")]
+    Ambiguous { name: String, addresses: String },
     #[error("no sandbox is up; `pgctl sandbox up INVENTORY` boots one")]
     NotUp,
     #[error("several sandboxes are up ({networks}); name an inventory, or say `--all`")]
@@ -45,7 +53,9 @@ pub enum Error {
     Died { name: String, log: String },
     #[error("processes of `{name}` survive SIGKILL for {seconds} s; is the disk hanging?")]
     Unkillable { name: String, seconds: u64 },
-    #[error("`{path}` has {free} MiB free, {need} MiB are needed; free some, or set `{variable}` to another disk")]
+    #[error(
+        "`{path}` has {free} MiB free, {need} MiB are needed; free some, or set `{variable}` to another disk"
+    )]
     DiskFull { path: PathBuf, free: u64, need: u64, variable: &'static str },
     #[error("`{path}` cannot hold a sandbox: {why}")]
     BadDirectory { path: PathBuf, why: &'static str },

@@ -116,18 +116,11 @@ fn parse_mounts(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
 /// proc(5): space, tab, newline and backslash stand as three octal digits.
 fn unescape(field: &str) -> String {
     let (mut text, mut rest) = (String::new(), field);
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        match rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                text.push(byte as char);
-                rest = &rest[at + 4..];
-            }
-            None => {
-                text.push('\\');
-                rest = &rest[at + 1..];
-            }
-        }
+    while let Some((before, after)) = rest.split_once('\\') {
+        text.push_str(before);
+        let byte = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        text.push(byte.map_or('\\', char::from));
+        rest = if byte.is_some() { &after[3..] } else { after };
     }
     text + rest
 }

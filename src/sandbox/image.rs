@@ -144,7 +144,7 @@ impl Image {
         let start = Instant::now();
         progress(&format!("building image {id} from {}", recipe.mirror));
         let work = dir.join(format!("build-{}", std::process::id()));
-        let built = recipe.build(&work).and_then(|()| {
+        let built = recipe.build(&work, &file).and_then(|()| {
             let root = Self::root(&id);
             fs::rename(&work, &root).at("rename", &work)
         });
@@ -168,11 +168,43 @@ fn clear_leftovers(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes every image that no sandbox stands on; the ids of those.
+pub(super) fn remove_unused(in_use: &[String]) -> Result<Vec<String>> {
+    let dir = directory();
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let lock = dir.join("lock");
+    let file = File::create(&lock).at("create", &lock)?;
+    file.lock().at("lock", &lock)?;
+    clear_leftovers(&dir)?;
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(&dir).at("read", &dir)?.flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        let image =
+            RELEASES.iter().any(|r| id.strip_prefix(r.name).is_some_and(|rest| rest.starts_with('-')));
+        if image && !in_use.contains(&id) && !mounted(&entry.path())? {
+            host::remove_dir(&entry.path())?;
+            removed.push(id);
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// Does a node stand on it, of a sandbox with another state directory perhaps?
+fn mounted(root: &Path) -> Result<bool> {
+    let file = Path::new("/proc/self/mountinfo");
+    let mounts = fs::read_to_string(file).at("read", file)?;
+    let lower = format!("lowerdir={},", root.display());
+    Ok(mounts.lines().any(|line| line.contains(&lower)))
+}
+
 fn remove_old(dir: &Path, name: &str, id: &str, in_use: &[String]) -> Result<()> {
     for entry in fs::read_dir(dir).at("read", dir)?.flatten() {
         let found = entry.file_name().to_string_lossy().into_owned();
         let same = found.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        if same && found != id && !in_use.contains(&found) {
+        if same && found != id && !in_use.contains(&found) && !mounted(&entry.path())? {
             host::remove_dir(&entry.path())?;
         }
     }
@@ -204,7 +236,8 @@ impl Recipe {
     /// The release and 8 digits of the recipe's SHA-256.
     fn id(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [&self.sources.join("\n"), &self.stack, &BASE.join(" "), APT, DPKG, self.setup().as_str()] {
+        for part in [&self.sources.join("\n"), &self.stack, &BASE.join(" "), APT, DPKG, self.setup().as_str()]
+        {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
@@ -236,7 +269,7 @@ rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/hostname
         )
     }
 
-    fn build(&self, root: &Path) -> Result<()> {
+    fn build(&self, root: &Path, lock: &File) -> Result<()> {
         // By the environment: mmdebstrap repeats a failed hook, and would bury the reason.
         let mut command = host::command("mmdebstrap");
         command.args(["--mode=root", "--variant=minbase", "--quiet"]);
@@ -248,6 +281,9 @@ rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/hostname
         command.env("PGCTL_SETUP", self.setup());
         command.arg("--customize-hook=chroot \"$1\" sh -c \"$PGCTL_SETUP\"");
         command.arg(self.suite).arg(root).args(&self.sources);
+        // The build holds the lock too: killing only this process must not let another one
+        // remove the directory under a mmdebstrap that still writes.
+        command.stdin(lock.try_clone().at("share", &directory().join("lock"))?);
         host::run_command(&mut command).map(drop)
     }
 }

@@ -89,14 +89,13 @@ impl Lab {
         Ok(Self { networks })
     }
 
-    /// The only sandbox of this machine; an error when there are several, or none.
-    pub fn only() -> Result<Self> {
+    /// The only sandbox of this machine, or none; an error when there are several.
+    pub fn only_or_none() -> Result<Self> {
         let lab = Self::all()?;
-        match lab.networks.len() {
-            0 => Err(Error::NotUp),
-            1 => Ok(lab),
-            _ => Err(Error::Several { networks: lab.networks().join(", ") }),
+        if lab.networks.len() > 1 {
+            return Err(Error::Several { networks: lab.networks().join(", ") });
         }
+        Ok(lab)
     }
 
     /// `10.10.10.0/24` …
@@ -110,23 +109,29 @@ impl Lab {
         host::ready()?;
         let root = state::directory();
         check_directory(&root)?;
+        let mut new = false;
         for &network in self.networks.keys() {
-            if let Some(state) = State::load(network)? {
-                same_image(&state, image)?;
+            match State::load(network)? {
+                Some(state) => same_image(&state, image)?,
+                None => new = true,
             }
         }
-        let image = Image::ensure(image, images_in_use, progress)?.id;
+        // Before the lock: a build takes long, and other sandboxes need not wait for it.
+        let fresh = if new { Some(Image::ensure(image, images_in_use, progress)?.id) } else { None };
         let _lock = state::lock()?;
-        let count = self.networks.values().map(|nodes| nodes.len() as u64).sum::<u64>();
-        if !self.networks.keys().all(|&network| state::dir(network).exists()) {
+        if new {
+            let count = self.networks.values().map(|nodes| nodes.len() as u64).sum::<u64>();
             host::room(&root, ROOM_PER_NODE_MIB * count, "PGCTL_SANDBOX_DIR")?;
         }
         let mut booted = Vec::new();
         for (&network, nodes) in &self.networks {
-            let mut state = match State::load(network)? {
-                Some(state) => state,
-                None => State::new(network, image.clone()),
+            // Loaded again: another command may have made or removed it while we waited.
+            let mut state = match (State::load(network)?, &fresh) {
+                (Some(state), _) => state,
+                (None, Some(id)) => State::new(network, id.clone()),
+                (None, None) => return Err(Error::NotUp),
             };
+            same_image(&state, image)?;
             network.up(&root)?;
             // Recorded before anything boots: `down` must know of whatever may run.
             for node in nodes {
@@ -184,13 +189,20 @@ impl Lab {
         failure.map_or(Ok(removed), Err)
     }
 
+    /// Removes images that no sandbox stands on; their ids.
+    pub fn remove_images() -> Result<Vec<String>> {
+        host::ready()?;
+        let _lock = state::lock()?;
+        super::image::remove_unused(&images_in_use()?)
+    }
+
     /// What runs, by the kernel's word, not by what was written down.
     pub fn list(&self) -> Result<Vec<NodeStatus>> {
         let mut list = Vec::new();
         for (&network, wanted) in &self.networks {
             let state = State::load(network)?;
             let known = state.as_ref().map(|s| s.nodes.clone()).unwrap_or_default();
-            let absent = wanted.iter().filter(|node| !known.contains(node));
+            let absent = wanted.iter().filter(|node| !known.iter().any(|k| k.address == node.address));
             for node in known.iter().chain(absent) {
                 list.push(status(network, state.as_ref(), node)?);
             }
@@ -220,9 +232,15 @@ impl Lab {
         }
         let known: Vec<&LabNode> = states.iter().flat_map(|s| &s.nodes).collect();
         for name in names {
-            if !known.iter().any(|node| called(node, name)) {
-                let known = known.iter().map(|n| format!("`{}`", n.name)).collect::<Vec<_>>().join(", ");
-                return Err(Error::UnknownNode { name: name.clone(), known: format!("there are {known}") });
+            let found: Vec<&str> =
+                known.iter().filter(|n| called(n, name)).map(|n| n.address.as_str()).collect();
+            match found.len() {
+                0 => {
+                    let names = known.iter().map(|n| format!("`{}`", n.name)).collect::<Vec<_>>();
+                    return Err(Error::UnknownNode { name: name.clone(), known: names.join(", ") });
+                }
+                1 => {}
+                _ => return Err(Error::Ambiguous { name: name.clone(), addresses: found.join(", ") }),
             }
         }
         let pick = |state: State| {
@@ -292,7 +310,7 @@ fn open<'a>(state: &State, node: &'a LabNode) -> Result<Node<'a>> {
 }
 
 fn status(network: Network, state: Option<&State>, node: &LabNode) -> Result<NodeStatus> {
-    let known = state.filter(|s| s.nodes.contains(node));
+    let known = state.filter(|s| s.nodes.iter().any(|k| k.address == node.address));
     let ssh = State::new(network, String::new()).identity();
     let pid = known.map(|s| open(s, node)).transpose()?.and_then(|node| node.init());
     let state = match (known, pid) {
@@ -315,7 +333,10 @@ fn boot(state: &State, nodes: &[LabNode]) -> Result<Vec<Booted>> {
             scope.spawn(move || boot_one(node, authorized))
         };
         let threads: Vec<_> = open.iter().map(start).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     // Before an error is looked at: the nodes that did boot are to be used.
     known_hosts(state)?;
@@ -343,8 +364,17 @@ fn keys(state: &State) -> Result<String> {
         let file = key.to_string_lossy().into_owned();
         host::run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f", &file])?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).at("set the mode of", &key)?;
+        if let Some((user, group)) = caller() {
+            std::os::unix::fs::chown(&key, Some(user), Some(group)).at("change the owner of", &key)?;
+        }
     }
     fs::read_to_string(&public).at("read", &public)
+}
+
+/// Who typed `sudo`: the key is theirs, so that `deploy` needs no root. Root reads it anyway.
+fn caller() -> Option<(u32, u32)> {
+    let id = |variable| std::env::var(variable).ok()?.parse::<u32>().ok();
+    Some((id("SUDO_UID")?, id("SUDO_GID")?))
 }
 
 fn known_hosts(state: &State) -> Result<()> {

@@ -82,7 +82,11 @@ impl Network {
         let address = format!("{}/24", self.gateway());
         host::run("ip", &["address", "replace", &address, "dev", &bridge])?;
         host::run("ip", &["link", "set", "dev", &bridge, "up"])?;
+        // A node that boots is asked for its hardware address again after 50 ms, not after 1 s.
+        let patience = format!("/proc/sys/net/ipv4/neigh/{bridge}/retrans_time_ms");
+        fs::write(&patience, "50").at("write", Path::new(&patience))?;
         self.translate()?;
+        self.admit()?;
         forward()
     }
 
@@ -133,7 +137,8 @@ impl Network {
     }
 
     /// Source NAT for what leaves the sandbox; segments that fit where the way out is narrower
-    /// than the bridge. Loaded in one transaction, so it is never half there.
+    /// than the bridge; nobody outside gets in, for the passwords of a lab are public.
+    /// Loaded in one transaction, so it is never half there.
     fn translate(self) -> Result<()> {
         let (table, bridge) = (self.table(), self.bridge());
         nft(&format!(
@@ -144,6 +149,7 @@ table ip {table} {{
     type filter hook forward priority mangle; policy accept;
     iifname \"{bridge}\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
     oifname \"{bridge}\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+    oifname \"{bridge}\" iifname != \"pg-*\" ct state new drop
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
@@ -154,11 +160,42 @@ table ip {table} {{
         ))
     }
 
+    /// Docker, for one, sets the policy of iptables' FORWARD to DROP, and then no accept of another
+    /// table helps. Two rules of ours, with our comment, let the sandbox pass.
+    fn admit(self) -> Result<()> {
+        let Ok(rules) = host::run("iptables", &["-w", "-S", "FORWARD"]) else { return Ok(()) };
+        if !rules.lines().any(|line| line == "-P FORWARD DROP") {
+            return Ok(());
+        }
+        for rule in self.rules() {
+            if !has_rule(&rule) {
+                iptables("-I", &rule)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(self) -> Result<()> {
+        for rule in self.rules() {
+            while has_rule(&rule) {
+                iptables("-D", &rule)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(self) -> [[String; 6]; 2] {
+        let rule =
+            |side: &str| [side, &self.bridge(), "-m", "comment", "--comment", MARK].map(ToOwned::to_owned);
+        [rule("-i"), rule("-o")]
+    }
+
     /// Removes what `up` made. Fine when it is gone already.
     pub(super) fn down(self, owner: &Path) -> Result<()> {
         // `add` before `delete`: no error, and no reading of messages, when there is none.
         let table = self.table();
         nft(&format!("add table ip {table}\ndelete table ip {table}\n"))?;
+        self.refuse()?;
         if self.bridge_is_ours(owner)? {
             host::run("ip", &["link", "delete", "dev", &self.bridge()])?;
         }
@@ -194,6 +231,18 @@ fn nft(script: &str) -> Result<()> {
     }
     let output = String::from_utf8_lossy(&out.stderr).into_owned();
     Err(Error::Command { command: words, status: out.status.to_string(), output })
+}
+
+fn iptables(verb: &str, rule: &[String]) -> Result<()> {
+    let mut args = vec!["-w", verb, "FORWARD"];
+    args.extend(rule.iter().map(String::as_str));
+    args.extend(["-j", "ACCEPT"]);
+    host::run("iptables", &args).map(drop)
+}
+
+/// Also false where there is no iptables: then there is no rule of ours in it.
+fn has_rule(rule: &[String]) -> bool {
+    iptables("-C", rule).is_ok()
 }
 
 /// The MTU of the way out: a node with a larger one would see its downloads hang.

@@ -146,7 +146,7 @@ impl<'a> Node<'a> {
         fs::copy(&from, &to).at("copy", Path::new(&from)).map(drop)
     }
 
-    /// `ADDRESS TYPE KEY` for known_hosts, once the disk is made.
+    /// `ADDRESS TYPE KEY` for `known_hosts`, once the disk is made.
     pub(super) fn known_host(&self) -> Option<String> {
         let key = fs::read_to_string(self.dir.join("host_key.pub")).ok()?;
         let mut words = key.split_whitespace();
@@ -203,7 +203,7 @@ impl<'a> Node<'a> {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(15)..];
-        let body = last.iter().map(|line| format!("    {line}\n")).collect::<String>();
+        let body = last.iter().fold(String::new(), |text, line| text + "    " + line + "\n");
         format!("{body}    (all of it: `{}`)", self.log().display())
     }
 
@@ -235,7 +235,9 @@ impl<'a> Node<'a> {
 }
 
 fn banner(socket: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&socket, Duration::from_millis(500)) else { return false };
+    let Ok(mut stream) = TcpStream::connect_timeout(&socket, Duration::from_millis(500)) else {
+        return false;
+    };
     let mut start = [0; 4];
     let patience = stream.set_read_timeout(Some(Duration::from_secs(5)));
     patience.is_ok() && stream.read_exact(&mut start).is_ok() && &start == b"SSH-"
@@ -263,7 +265,11 @@ pub(super) fn machine(address: Ipv4Addr) -> String {
 
 /// An inventory names hosts by address; a host name is made of one then.
 fn hostname(name: &str) -> String {
-    if name.parse::<Ipv4Addr>().is_ok() { format!("node-{}", name.replace('.', "-")) } else { name.to_owned() }
+    if name.parse::<Ipv4Addr>().is_ok() {
+        format!("node-{}", name.replace('.', "-"))
+    } else {
+        name.to_owned()
+    }
 }
 
 /// A resolver on this machine's loopback cannot be reached from a node.

@@ -1,0 +1,48 @@
+# pgctl: everything a developer or CI calls. `make` alone shows this list.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help setup build demo test soak bench clean-demo
+
+PGCTL := target/debug/pgctl
+INVENTORY ?= inventories/sandbox.yml
+
+# What the sandbox and the tests run beside cargo. Each is only installed when missing.
+# iptables: asked, where it exists, whether another's policy stands in the sandbox's way.
+PACKAGES := build-essential debian-archive-keyring iproute2 iptables mmdebstrap nftables \
+            openssh-client openssh-server systemd-container
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 20
+
+setup: ## install what is missing (Debian or Ubuntu, as root)
+	@missing=(); for p in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' "$$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$$p"); done; \
+	if (( $${#missing[@]} )); then \
+	    (( EUID == 0 )) || { echo "make setup: run it as root to install: $${missing[*]}" >&2; exit 1; }; \
+	    apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
+	fi
+	@command -v cargo >/dev/null || { echo "make setup: cargo is missing: https://rustup.rs" >&2; exit 1; }
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+
+build: ## the binary, for development
+	cargo build -j2
+
+demo: setup build ## three local nodes, and a cluster on them (as root)
+	$(PGCTL) sandbox up $(INVENTORY)
+	$(PGCTL) deploy -y $(INVENTORY)
+	$(PGCTL) status -i $(INVENTORY)
+
+test: setup ## all that CI checks (as root: it boots nodes)
+	cargo fmt --check
+	cargo clippy -j2 --all-targets -- -D warnings
+	cargo nextest run
+
+soak: setup build ## the same assertions, many more rounds
+	@echo 'make soak: not there yet' >&2; exit 1
+
+bench: setup ## speed against the floor, Ansible and pyinfra
+	@echo 'make bench: not there yet' >&2; exit 1
+
+clean-demo: build ## remove every sandbox of this machine, and the images
+	$(PGCTL) sandbox down --all --images
