@@ -286,18 +286,17 @@ async fn publickey(
         Offer::Agent { identity, .. } => identity.public_key().algorithm().is_rsa(),
     };
     let hash = if is_rsa {
-        match *rsa_hash {
-            Some(hash) => hash,
-            None => {
-                // A server that says nothing is old or terse, not necessarily without SHA-2.
-                let hash = handle
-                    .best_supported_rsa_hash()
-                    .await
-                    .map_err(|e| lost(&e))?
-                    .unwrap_or(Some(HashAlg::Sha512));
-                *rsa_hash = Some(hash);
-                hash
-            }
+        if let Some(hash) = *rsa_hash {
+            hash
+        } else {
+            // A server that says nothing is old or terse, not necessarily without SHA-2.
+            let hash = handle
+                .best_supported_rsa_hash()
+                .await
+                .map_err(|e| lost(&e))?
+                .unwrap_or(Some(HashAlg::Sha512));
+            *rsa_hash = Some(hash);
+            hash
         }
     } else {
         None

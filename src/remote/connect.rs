@@ -105,8 +105,7 @@ impl client::Handler for Client {
                 file,
                 line,
                 recorded,
-                algorithm,
-                offered: print,
+                offered: format!("{algorithm} {print}"),
             },
             (Verdict::Certificate { file, line, why }, _) => Problem::HostCertificate { file, line, why },
         };
@@ -252,7 +251,7 @@ impl Connector {
         let shake = async {
             match (through, &target.proxy_command) {
                 (Some(link), _) => {
-                    let stream = link.tunnel(&hop.host, hop.port).await?;
+                    let stream = link.tunnel(&hop.host, hop.port).await.map_err(through_jump)?;
                     shake(config, stream, client).await
                 }
                 (None, Some(command)) => shake(config, Proxy::spawn(command)?, client).await,
@@ -280,6 +279,18 @@ enum Failed {
 impl From<Problem> for Failed {
     fn from(problem: Problem) -> Self {
         Self::Final(problem)
+    }
+}
+
+/// A tunnel that does not open is a node that cannot be reached.
+fn through_jump(problem: Problem) -> Problem {
+    match problem {
+        Problem::TunnelRefused { host, port } => Problem::Refused { host, port },
+        Problem::Forwarding { host, .. } => {
+            let why = "the jump host forbids forwarding (`AllowTcpForwarding` in its sshd_config)".into();
+            Problem::Unreachable { host, why }
+        }
+        other => other,
     }
 }
 

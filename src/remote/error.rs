@@ -33,7 +33,7 @@ pub enum Problem {
     Handshake { why: String },
     #[error("the host key is not known: {algorithm} {fingerprint}")]
     HostKeyUnknown {
-        /// As known_hosts spells it: `host` or `[host]:port`.
+        /// As `known_hosts` spells it: `host` or `[host]:port`.
         name: String,
         algorithm: String,
         fingerprint: String,
@@ -41,7 +41,7 @@ pub enum Problem {
         searched: Vec<PathBuf>,
     },
     #[error(
-        "the host key has changed: {}:{line} records {recorded}, the node offers {algorithm} {offered}",
+        "the host key has changed: {}:{line} records {recorded}, the node offers {offered}",
         file.display()
     )]
     HostKeyChanged {
@@ -50,8 +50,7 @@ pub enum Problem {
         line: usize,
         /// Algorithm and SHA-256 fingerprint in the file.
         recorded: String,
-        algorithm: String,
-        /// SHA-256 fingerprint of what the node offers.
+        /// The same of what the node offers.
         offered: String,
     },
     #[error("the host key {algorithm} {fingerprint} is revoked in {}:{line}", file.display())]
@@ -325,8 +324,7 @@ mod tests {
                 file: "/root/.ssh/known_hosts".into(),
                 line: 7,
                 recorded: "ssh-ed25519 SHA256:aaa".into(),
-                algorithm: "ssh-ed25519".into(),
-                offered: "SHA256:bbb".into(),
+                offered: "ssh-ed25519 SHA256:bbb".into(),
             },
         );
         assert_eq!(

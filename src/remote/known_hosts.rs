@@ -1,6 +1,6 @@
 //! Known hosts: which host keys are trusted, where it is written, and the writing of new ones.
 //!
-//! The file format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": markers, patterns with `*`, `?` and
+//! The file format is that of sshd(8), "`SSH_KNOWN_HOSTS` FILE FORMAT": markers, patterns with `*`, `?` and
 //! `!`, `[host]:port`, hashed names. The verdicts are those of OpenSSH's client (compared with `ssh` itself in
 //! `tests/door.rs`): a revoked key is refused whatever else is written, any equal key is enough (rotation leaves
 //! several), and a host that has keys but not this one has changed.
@@ -21,7 +21,7 @@ use sha2::Digest as _;
 
 use super::error::Problem;
 
-/// The names a host has in known_hosts files.
+/// The names a host has in `known_hosts` files.
 #[derive(Clone, Debug)]
 pub(super) struct HostName {
     /// `host`, or `[host]:port` when the port is not 22. New keys are written under this name.
@@ -175,13 +175,12 @@ impl Cache {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut files = Vec::with_capacity(paths.len());
         for path in paths {
-            let file = match cache.get(path) {
-                Some(file) => Arc::clone(file),
-                None => {
-                    let file = Arc::new(File::read(path)?);
-                    cache.insert(path.clone(), Arc::clone(&file));
-                    file
-                }
+            let file = if let Some(file) = cache.get(path) {
+                Arc::clone(file)
+            } else {
+                let file = Arc::new(File::read(path)?);
+                cache.insert(path.clone(), Arc::clone(&file));
+                file
             };
             files.push(file);
         }
@@ -512,7 +511,7 @@ mod tests {
         let cache = Cache::default();
         let name = HostName::new("h", 2222, None);
         let (a, b) = (PublicKey::from_openssh(A).unwrap(), PublicKey::from_openssh(B).unwrap());
-        assert_eq!(cache.learn(&path, &name, &a), Ok(Verdict::Trusted).map_err(|()| unreachable!()));
+        assert!(matches!(cache.learn(&path, &name, &a), Ok(Verdict::Trusted)));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(matches!(cache.learn(&path, &name, &b), Ok(Verdict::Changed { line: 1, .. })));

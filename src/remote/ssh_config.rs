@@ -261,7 +261,7 @@ fn read_file(settings: &mut Settings, host: &str, file: &Path, text: &str) -> Re
     Ok(())
 }
 
-/// `Keyword value`, `Keyword=value`, `Keyword = value` (ssh_config(5)).
+/// `Keyword value`, `Keyword=value`, `Keyword = value` (`ssh_config(5)`).
 fn split_keyword(line: &str) -> Option<(&str, &str)> {
     let (keyword, rest) = line.split_once(|c: char| c == '=' || c.is_whitespace())?;
     let rest = rest.trim_start();

@@ -479,7 +479,7 @@ fn is_default_identity(file: &str) -> bool {
     file.strip_prefix("~/.ssh/id_").is_some_and(|name| names.contains(&name))
 }
 
-/// `~` and the tokens of ssh_config(5) that make sense in a path.
+/// `~` and the tokens of `ssh_config(5)` that make sense in a path.
 fn expand(path: &str, hop: &Hop) -> PathBuf {
     let home = home().unwrap_or_default();
     let path = match path.strip_prefix("~/") {
@@ -534,7 +534,7 @@ fn tokens(text: &str, value: impl Fn(char) -> Option<String>) -> String {
     out
 }
 
-/// The name goes to `ssh -G`, into known_hosts files and into proxy commands: letters, digits, `.`, `-`, `_`, `:` and
+/// The name goes to `ssh -G`, into `known_hosts` files and into proxy commands: letters, digits, `.`, `-`, `_`, `:` and
 /// `%` (IPv6 zones), and no `-` first.
 fn check_host(host: &str) -> Result<(), String> {
     let good = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
