@@ -73,6 +73,3 @@ pub fn load(
         _ => Err(diagnostics),
     }
 }
-
-#[cfg(test)]
-mod tests;
