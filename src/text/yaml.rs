@@ -2,7 +2,8 @@
 //!
 //! Built on `saphyr-parser`'s events. Stricter than `PyYAML` where its silence hurts: duplicate keys,
 //! control characters, a second document and unquoted `{{ x }}` are errors. More lenient in one place:
-//! an unknown tag is kept on the node and `=` is text. Bounded: file size, nesting, number of nodes.
+//! an unknown tag is kept on the node, `=` and `<<` as values are text. The parser wants continued
+//! lines inside brackets indented, where `PyYAML` does not care. Bounded: file size, nesting, number of nodes.
 
 mod scalar;
 
@@ -275,6 +276,7 @@ impl<'a> Loader<'a> {
             match event {
                 Ok((event, place)) => {
                     let (start, end) = (self.offsets.inner(place.start), self.offsets.inner(place.end));
+                    let start = self.content(start, end);
                     match event {
                         Event::DocumentStart(_) => {
                             documents += 1;
@@ -333,6 +335,10 @@ impl<'a> Loader<'a> {
             Some("indent with spaces, not with tabs")
         } else if matches!(next, Some('@' | '`' | '%')) {
             Some("quote a value that starts with `@`, `` ` `` or `%`")
+        } else if info.contains("invalid indentation") {
+            Some(
+                "indent every line inside brackets, braces or quotes by one space more than the key they belong to",
+            )
         } else if info.contains("mapping values") {
             Some("quote a value that contains `: `, and check that the line is indented like its neighbours")
         } else if info.contains("did not find expected") {
@@ -372,9 +378,11 @@ impl<'a> Loader<'a> {
             Event::Scalar(value, style, anchor, tag) => {
                 let tag = tag.map(|t| tag_text(&t.handle, &t.suffix));
                 let end = self.trim(start, end, style);
+                self.tabs(start);
+                let value = self.unfinished(&value, end, style);
                 let is_key = self.key_comes_next();
                 let merge = is_key && tag.is_none() && style == ScalarStyle::Plain && value == "<<";
-                let node = self.scalar(&value, style, tag, self.span(start, end), is_key);
+                let node = self.scalar(value, style, tag, self.span(start, end), is_key);
                 self.count(1, node.span)?;
                 if anchor > 0 {
                     self.anchors.insert(anchor, (node.clone(), 1));
@@ -388,7 +396,7 @@ impl<'a> Loader<'a> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.open.pop() else { return Ok(()) };
-                self.end(open, end)
+                self.end(open, start)
             }
             _ => Ok(()),
         }
@@ -449,10 +457,13 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// The end of a list or map: merges, then hands it to its parent.
-    fn end(&mut self, open: Open, event_end: usize) -> Result<(), ()> {
-        let flow = matches!(self.offsets.text.as_bytes().get(open.start), Some(b'{' | b'['));
-        let end = if flow { event_end } else { open.end };
+    /// The end of a list or map: merges, then hands it to its parent. `last` is the place of the end event.
+    fn end(&mut self, open: Open, last: usize) -> Result<(), ()> {
+        let bracket = |at: usize, brackets: &[u8]| {
+            self.offsets.text.as_bytes().get(at).is_some_and(|byte| brackets.contains(byte))
+        };
+        let flow = bracket(open.start, b"{[") && bracket(last, b"}]");
+        let end = if flow { last + 1 } else { open.end };
         let data = match open.data {
             Data::Map(own) if !open.merges.is_empty() => {
                 let mut merged = Map::default();
@@ -566,7 +577,7 @@ impl<'a> Loader<'a> {
             self.errors.push(Diagnostic::error(span, message).label("by an escape in this value"));
         }
         let data = match tag.as_deref() {
-            None if style == ScalarStyle::Plain => match scalar::resolve(text) {
+            None | Some("!") if style == ScalarStyle::Plain => match scalar::resolve(text) {
                 Ok((Data::Bool(_), _)) if is_key && self.keys == Keys::Words => Data::Str(text.to_owned()),
                 Ok((data, surprise)) => {
                     self.surprise(&data, surprise, span, is_key);
@@ -612,6 +623,36 @@ impl<'a> Loader<'a> {
             None => return,
         };
         self.warnings.push(warning);
+    }
+
+    /// Where a value starts after its anchor and tag.
+    fn content(&self, start: usize, end: usize) -> usize {
+        let text = &self.offsets.text[start.min(end)..end.max(start)];
+        let mut rest = text;
+        while rest.starts_with(['&', '!']) {
+            let Some(space) = rest.find(char::is_whitespace) else { break };
+            rest = rest[space..].trim_start();
+        }
+        if rest.is_empty() { start } else { start + text.len() - rest.len() }
+    }
+
+    /// Tabs before the first word of a block line: `PyYAML` refuses them, because nobody sees how wide they are.
+    fn tabs(&mut self, start: usize) {
+        let text = self.offsets.text;
+        let line_start = text[..start].rfind('\n').map_or(0, |i| i + 1);
+        let indent = &text[line_start..start];
+        let in_flow = self.open.iter().any(|o| matches!(text.as_bytes().get(o.start), Some(b'{' | b'[')));
+        if indent.contains('\t') && indent.bytes().all(|b| b == b' ' || b == b'\t') && !in_flow {
+            let span = self.span(line_start, start);
+            self.errors.push(Diagnostic::error(span, "a tab in the indentation").help("indent with spaces"));
+        }
+    }
+
+    /// A block scalar whose last line is the last of the file and has no newline gets none.
+    fn unfinished<'v>(&self, value: &'v str, end: usize, style: ScalarStyle) -> &'v str {
+        let text = self.offsets.text;
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        if block && end == text.len() { value.strip_suffix('\n').unwrap_or(value) } else { value }
     }
 
     /// The end of a scalar without the white space and comments that saphyr may count to it.
@@ -702,3 +743,6 @@ pub fn secret_ranges(text: &str) -> Vec<Range<usize>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,3 @@ pub fn load(
         _ => Err(diagnostics),
     }
 }
-
-#[cfg(test)]
-mod tests;
