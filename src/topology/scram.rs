@@ -11,6 +11,10 @@ use sha2::{Digest, Sha256};
 /// What `PostgreSQL` uses itself (`scram_iterations`).
 pub const ITERATIONS: u32 = 4096;
 
+/// A verifier that no password has: nobody knows what hashes to keys of zeros. For users of `PgBouncer` who come
+/// in as operating system users only. An empty secret would not do: some clients can send an empty password.
+pub const LOCKED: &str = "SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// Why a password has no verifier.
@@ -182,6 +186,8 @@ mod tests {
 
     #[test]
     fn passwords_that_look_like_verifiers_are_not() {
+        assert!(is_verifier(LOCKED));
+        assert!(!verify("", LOCKED));
         assert!(is_verifier("md5a3556571e93b0d20722ba62be61e8c2d"));
         assert!(!is_verifier("md5a3556571e93b0d20722ba62be61e8c2"));
         assert!(!is_verifier("SCRAM-SHA-256$0:AAAA$AAAA:AAAA"));

@@ -111,8 +111,6 @@ pub struct Policy {
     /// off, automatic or required.
     pub watchdog_mode: String,
     pub data_checksums: bool,
-    /// Number of Patroni's log files, 32 MiB each.
-    pub log_files: u32,
 }
 
 impl Policy {
@@ -126,7 +124,6 @@ impl Policy {
             watchdog_mode: if crit && watchdog_mode == "off" { "automatic" } else { watchdog_mode }
                 .to_owned(),
             data_checksums: crit || checksum,
-            log_files: if crit { 16 } else { 4 },
         }
     }
 }
@@ -687,7 +684,7 @@ mod tests {
     fn crit_insists() {
         let crit = Policy::new(Profile::Crit, 1_048_576, "off", false);
         assert!(crit.synchronous_mode && crit.synchronous_mode_strict && crit.data_checksums);
-        assert_eq!((crit.watchdog_mode.as_str(), crit.log_files), ("automatic", 16));
+        assert_eq!(crit.watchdog_mode, "automatic");
         let oltp = Policy::new(Profile::Oltp, 0, "off", true);
         assert!(oltp.synchronous_mode && !oltp.synchronous_mode_strict);
         assert_eq!(oltp.watchdog_mode, "off");
