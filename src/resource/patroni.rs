@@ -34,6 +34,7 @@ impl Bootstrap {
             state: super::service::State::Running,
             reload_on: self.reload_on.clone(),
             restart_on: Vec::new(),
+            start_only: false,
             restart_on_packages: Vec::new(),
         }
     }

@@ -17,7 +17,22 @@ pub struct Role {
     pub server: Server,
     /// Whose cluster: part of the salt.
     pub cluster: String,
+    /// The role that Patroni makes itself at bootstrap.
+    pub replication_user: String,
     pub role: Spec,
+}
+
+impl Role {
+    /// What a cluster that was just bootstrapped has of this role: what a plan expects before there is one.
+    fn newborn(&self) -> Option<Value> {
+        let name = &self.role.name;
+        let superuser = *name == self.server.user;
+        (superuser || *name == self.replication_user).then(|| {
+            serde_json::json!({"login": true, "superuser": superuser, "createdb": superuser, "createrole": superuser,
+                "inherit": true, "replication": true, "bypassrls": superuser, "connlimit": -1, "expire": "infinity",
+                "password": "", "comment": "", "roles": [], "parameters": []})
+        })
+    }
 }
 
 /// One entry of `pg_users` or `pg_default_roles`.
@@ -232,7 +247,11 @@ impl Kind for Role {
             return Diff::Note("`state` other than `create` is not done yet: the role is left alone".into());
         }
         let roles = json(seen.observed.scripts.get(ROLES_KEY));
-        let have = roles.as_ref().ok().and_then(|r| r.get(&self.role.name));
+        let newborn = self.newborn();
+        let have = match &roles {
+            Ok(roles) => roles.get(&self.role.name),
+            Err(_) => newborn.as_ref(),
+        };
         let (sql, reasons) = match self.role.statements(have, &self.cluster) {
             Ok(needed) => needed,
             Err(why) => return Diff::Failed(why),

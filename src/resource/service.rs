@@ -29,6 +29,9 @@ pub struct Service {
     /// Files that only a restart makes it read.
     #[serde(default)]
     pub restart_on: Vec<String>,
+    /// Only starts it; a later stage restarts it, one node at a time.
+    #[serde(default)]
+    pub start_only: bool,
     /// Packages whose upgrade asks for a restart.
     #[serde(default, deserialize_with = "super::names")]
     pub restart_on_packages: Vec<String>,
@@ -142,6 +145,9 @@ impl Kind for Service {
         if self.state == State::Stopped {
             return self.stopped(&unit.active, &unit.file);
         }
+        if seen.pending.started.contains(&self.name) {
+            return Diff::Same;
+        }
         let masked = unit.load == "masked";
         let stamp = seen.observed.contents.get(&self.stamp_path());
         let stamp = stamp.map(|s| String::from_utf8_lossy(s).into_owned()).unwrap_or_default();
@@ -156,6 +162,9 @@ impl Kind for Service {
             let mut change = Change::new(Verdict::Run, format!("start: {reason}"), self.load("start", masked));
             change.starts.push(self.name.clone());
             return Diff::Change(change);
+        }
+        if self.start_only {
+            return Diff::Same;
         }
         let expected = self.expected(seen, &self.restart_on, &self.restart_on_packages);
         if expected.is_none() || expected.as_deref() != stamped("restart") {

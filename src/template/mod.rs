@@ -58,7 +58,7 @@ impl Templates {
         env.add_filter("conf", |v: Jinja| quote::conf(&v.to_string()));
         env.add_filter("pgb", |v: Jinja| quote::pgbouncer(&v.to_string()));
         env.add_filter("shell", |v: Jinja| quote::shell(&v.to_string()));
-        env.add_filter("ini", ini);
+        env.add_filter("line", line);
         env.add_filter("bool", truth);
         env.add_function("fail", |message: String, _: Kwargs| -> Result<Jinja, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
@@ -125,7 +125,7 @@ impl Templates {
 
 /// A value in an ini-like file (`PgBouncer`, pgBackRest): one line, refused otherwise, because these
 /// formats have no quoting for line ends.
-fn ini(value: &Jinja) -> Result<String, minijinja::Error> {
+fn line(value: &Jinja) -> Result<String, minijinja::Error> {
     let text = value.to_string();
     if text.chars().any(char::is_control) {
         let message = "a value for an ini file holds a line end or control character";
@@ -193,6 +193,6 @@ mod tests {
         let c = json!({"v": "a'b\"c\n"});
         assert_eq!(t.value("{{ v | yaml }};", &c).unwrap(), json!("\"a'b\\\"c\\n\";"));
         assert_eq!(t.value("{{ v | conf }};", &c).unwrap(), json!("'a''b\"c\n';"));
-        assert!(t.value("{{ v | ini }};", &c).is_err());
+        assert!(t.value("{{ v | line }};", &c).is_err());
     }
 }
