@@ -12,13 +12,16 @@ use crate::text::yaml;
 /// Columns of the text, for every terminal the same.
 const WIDTH: usize = 140;
 
+/// A range of bytes and its label.
+type Mark<'a> = (Range<usize>, Option<&'a str>);
+
 /// One diagnostic with the lines it is about. Ends without a newline.
 pub fn render(sources: &Sources, d: &Diagnostic, color: bool) -> String {
     let level = match d.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut places: Vec<(FileId, Vec<(Range<usize>, Option<&str>)>)> = Vec::new();
+    let mut places: Vec<(FileId, Vec<Mark<'_>>)> = Vec::new();
     let labels = d.span.iter().map(|span| (*span, d.label.as_str()));
     for (span, label) in labels.chain(d.also.iter().map(|(span, label)| (*span, label.as_str()))) {
         let annotation = (range(sources, span), (!label.is_empty()).then_some(label));
@@ -108,7 +111,18 @@ mod tests {
             .label("the second one")
             .also(place(&sources, file, "one"), "the first one")
             .help("keep one of them");
-        insta::assert_snapshot!(render(&sources, &d, false), @"");
+        insta::assert_snapshot!(render(&sources, &d, false), @r#"
+error: the key `one` is given twice
+ --> pigsty.yml:6:8
+  |
+2 |   one: 1
+  |   --- the first one
+...
+6 |   one: é5
+  |        ^^ the second one
+  |
+  = help: keep one of them
+"#);
     }
 
     #[test]

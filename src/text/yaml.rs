@@ -94,7 +94,7 @@ impl Yaml {
         }
     }
 
-    pub fn as_seq(&self) -> Option<&[Yaml]> {
+    pub fn as_seq(&self) -> Option<&[Self]> {
         match &self.data {
             Data::Seq(seq) => Some(seq),
             _ => None,
