@@ -547,6 +547,18 @@ warning: unknown parameter `pg_vresion`
    |         ^^^^^^^^^^
    |
    = help: did you mean `pg_version`?
+warning: a user has no `oops`; it is ignored
+  --> i.yml:11:51
+   |
+11 |         pg_users: [{ name: a, password: ****** }, oops: 1]
+   |                                                   ^^^^
+   |
+   = help: known: name, state, password, login, superuser, createdb, createrole, replication, bypassrls, inherit, pgbouncer, connlimit, expire_in, expire_at, comment, roles, parameters, search_path, pool_mode, pool_connlimit
+error: a user of `pg_users` has no `name`
+  --> i.yml:11:51
+   |
+11 |         pg_users: [{ name: a, password: ****** }, oops: 1]
+   |                                                   ^^^^^^^
 error: `pg_admin_password` expects a password as text, not a list
   --> i.yml:12:28
    |

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::parameters::{self, Support, Type};
-use super::{Group, Level, Var, Vars};
+use super::{Group, Level, Var, Vars, objects};
 use crate::text::diagnostic::{Diagnostic, Severity, Sources, Span};
 use crate::text::suggest;
 use crate::text::yaml::{self, Data, Map, Yaml};
@@ -345,6 +345,7 @@ impl Reader<'_> {
                 diagnostic.span = Some(key.span);
             }
         }
+        objects::check(name, value, self.diagnostics);
         Some(Var { value: checked, span: Some(value.span), level })
     }
 

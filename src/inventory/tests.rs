@@ -128,7 +128,7 @@ fn nothing_written_is_not_set() {
 fn placeholders_are_filled_where_they_are_known() {
     let text = "\
 all:
-  vars: { admin_ip: 10.9.9.9, pg_users: [{ name: '${admin_ip}' }] }
+  vars: { admin_ip: 10.9.9.9, pg_users: [{ name: a, comment: '${admin_ip}' }] }
   children:
     g:
       hosts: { 10.0.0.1: { pg_listen: '${ip},${vip},${lo}' } }
@@ -143,7 +143,7 @@ all:
     assert_eq!(value("node_dns_servers"), &json!(["10.9.9.9"]));
     assert_eq!(value("pgbackrest_repo"), &json!({"s3": {"path": "/x/pg-a"}}));
     assert_eq!(value("pg_listen"), "10.0.0.1,127.0.0.1");
-    assert_eq!(value("pg_users"), &json!([{"name": "${admin_ip}"}]));
+    assert_eq!(value("pg_users"), &json!([{"name": "a", "comment": "${admin_ip}"}]));
     assert_eq!(value("pg_default_hba_rules")[0]["user"], "${dbsu}");
 }
 
@@ -305,4 +305,38 @@ fn a_missing_file_names_its_neighbours() {
     assert!(said(&directory.path().join("x/y.yml")).1.starts_with("there is no directory `x` either"));
     std::fs::write(&path, b"a: \xff\n").unwrap();
     assert_eq!(said(&path).0, "cannot read `pigsty.yml`: not UTF-8 at byte 3");
+}
+
+#[test]
+fn entries_of_lists_are_checked() {
+    let text = "\
+all:
+  hosts: { 10.0.0.1: }
+  vars:
+    pg_users:
+      - { name: a, pasword: c4nary }
+      - { name: Bad }
+      - { name: a }
+      - { password: c4nary }
+      - c4nary
+      - { name: 12, state: gone }
+    pg_databases: [{ name: d, ownr: a, state: recreate }]
+    pg_services: [{ name: s }]
+    pg_hba_rules: [{ user: all, db: all }, { rules: [x] }]
+";
+    assert_eq!(
+        messages(text),
+        [
+            "a user has no `pasword`; it is ignored / did you mean `password`?",
+            "`Bad` cannot be the name of a user / lower-case letters, digits and `_@.-`, at most 63, the first a letter or `_`",
+            "the user `a` is listed twice",
+            "a user of `pg_users` has no `name`",
+            "an entry of `pg_users` is text, not a map / a user is written as `{ name: … }`",
+            "the name of a user is an integer, not text / quote it",
+            "the `state` of a user is one of create, absent",
+            "a database has no `ownr`; it is ignored / did you mean `owner`?",
+            "a service of `pg_services` has no `port`",
+            "a rule of `pg_hba_rules` has neither `addr` nor `rules`",
+        ]
+    );
 }

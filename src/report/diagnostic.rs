@@ -62,10 +62,9 @@ fn range(sources: &Sources, span: Span) -> Range<usize> {
     start..end
 }
 
+/// A key and its value on one line.
 static KEYED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r#"(?im)([\w.-]*(?:password|passwd|passphrase|secret|auth_pass|cipher_pass|token|pgsodium_key|_pass)[\w.-]*["']?[ \t]*[:=][ \t]*)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\n#]+)"#,
-    )
+    pattern(r#"([\w.-]+)["']?[ \t]*[:=][ \t]*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\s#][^,}\n#]*)"#)
 });
 
 /// The password of a URL.
@@ -81,7 +80,11 @@ fn pattern(text: &str) -> Regex {
 /// files that YAML cannot read.
 fn masked(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    let keyed = KEYED.captures_iter(text).filter_map(|c| c.get(2)).map(|m| m.range());
+    let keyed = KEYED
+        .captures_iter(text)
+        .filter(|c| c.get(1).is_some_and(|key| yaml::is_secret_name(key.as_str())))
+        .filter_map(|c| c.get(2))
+        .map(|m| m.range());
     let urls = URL.captures_iter(text).filter_map(|c| c.get(2)).map(|m| m.range());
     for secret in yaml::secret_ranges(text).into_iter().chain(keyed).chain(urls) {
         for byte in bytes.get_mut(secret).into_iter().flatten() {
@@ -145,7 +148,7 @@ error: the key `one` is given twice
         let shown = render(&sources, &Diagnostic::error(place(&sources, file, "nmae"), "m"), false);
         assert!(shown.contains("comment: shown"), "{shown}");
         // A file that is no YAML is masked by the look of its lines.
-        let file = sources.add("broken.yml", "a: [\n  password: c4nary }\n b: ]: x\n");
+        let file = sources.add("broken.yml", "a: [\n { pasword: c4nary }\n b: ]: x\n");
         let shown = render(&sources, &Diagnostic::error(place(&sources, file, "c4nary"), "m"), false);
         assert!(!shown.contains("c4nary"), "{shown}");
     }
