@@ -273,12 +273,12 @@ error: the cluster `pg-a` has no primary
 #[test]
 fn members_share_version_and_port() {
     insta::assert_snapshot!(said(&with_etcd(
-        "pg-a:\n  hosts:\n    10.1.1.2: { pg_seq: 1, pg_role: primary }\n    10.1.1.3: { pg_seq: 2, pg_role: replica, pg_version: 16, pg_port: 5433 }\n  vars: { pg_cluster: pg-a, pg_version: 17 }"
+        "pg-a:\n  hosts:\n    10.1.1.2: { pg_seq: 1, pg_role: primary }\n    10.1.1.3: { pg_seq: 2, pg_role: replica, pg_version: 16, pg_port: 5439 }\n  vars: { pg_cluster: pg-a, pg_version: 17 }"
     )), @r#"
 error: members of the cluster `pg-a` have different values of `pg_version`
  --> i.yml:7:62
   |
-7 |         10.1.1.3: { pg_seq: 2, pg_role: replica, pg_version: 16, pg_port: 5433 }
+7 |         10.1.1.3: { pg_seq: 2, pg_role: replica, pg_version: 16, pg_port: 5439 }
   |                                                              ^^ `10.1.1.3` has 16
 8 |       vars: { pg_cluster: pg-a, pg_version: 17 }
   |                                             -- `10.1.1.2` has 17
@@ -289,8 +289,8 @@ error: members of the cluster `pg-a` have different values of `pg_port`
   |
 6 |         10.1.1.2: { pg_seq: 1, pg_role: primary }
   |         -------- `10.1.1.2` has 5432
-7 |         10.1.1.3: { pg_seq: 2, pg_role: replica, pg_version: 16, pg_port: 5433 }
-  |                                                                           ^^^^ `10.1.1.3` has 5433
+7 |         10.1.1.3: { pg_seq: 2, pg_role: replica, pg_version: 16, pg_port: 5439 }
+  |                                                                           ^^^^ `10.1.1.3` has 5439
   |
   = help: set `pg_port` once, under the `vars:` of the group
 "#);
@@ -564,5 +564,27 @@ error: `pg_admin_password` expects a password as text, not a list
    |
 12 |         pg_admin_password: ********
    |                            ^^^^^^^^
+"#);
+}
+
+#[test]
+fn two_programs_do_not_share_a_port() {
+    insta::assert_snapshot!(said(&with_etcd(
+        "pg-a:\n  hosts:\n    10.1.1.2: { pg_seq: 1, pg_role: primary }\n    10.1.1.3: { pg_seq: 2, pg_role: replica }\n  vars:\n    pg_cluster: pg-a\n    pg_port: 6432\n    patroni_port: 2379\n    pg_services: [{ name: x, port: 5433 }]"
+    )), @r#"
+error: `pgbouncer_port` and `pg_port` both listen on port 6432 of `10.1.1.2`
+  --> i.yml:10:18
+   |
+10 |         pg_port: 6432
+   |                  ^^^^
+   |
+   = help: give one of them another port
+error: the service `primary` and the service `x` both listen on port 5433 of `10.1.1.2`
+  --> i.yml:12:22
+   |
+12 |         pg_services: [{ name: x, port: 5433 }]
+   |                      ^^^^^^^^^^^^^^^^^^^^^^^^^
+   |
+   = help: give one of them another port
 "#);
 }

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod node;
+mod port;
 
 use std::path::Path;
 
@@ -36,6 +37,7 @@ impl Topology {
         let clusters = cluster::clusters(inventory, &mut nodes, &mut diagnostics);
         let etcd = cluster::etcd(inventory, &mut nodes, &clusters, &mut diagnostics);
         node::name(&mut nodes, &clusters, etcd.as_ref(), &mut diagnostics);
+        port::check(&nodes, &mut diagnostics);
         inventory::sort(&mut diagnostics);
         let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
         ((!wrong).then_some(Self { nodes, clusters, etcd }), diagnostics)

@@ -5,6 +5,8 @@ use super::*;
 /// What `PyYAML` 6.0.3's `safe_load` gives for each document, as JSON; `error` where it refuses.
 #[rustfmt::skip]
 const PYYAML: &[(&str, &str)] = &[
+    ("a: 1\r\nb: |\r\n  x\r\n  y\r\n", "{\"a\": 1, \"b\": \"x\\ny\\n\"}"),
+    ("a: 1\rb: 2", "{\"a\": 1, \"b\": 2}"),
     ("a: yes", "{\"a\": true}"),
     ("a: No", "{\"a\": false}"),
     ("a: ON", "{\"a\": true}"),
