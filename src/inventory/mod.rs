@@ -5,6 +5,7 @@
 //! the parameter's default. Values are replaced whole, never merged.
 
 mod merge;
+mod objects;
 pub mod parameters;
 mod placeholder;
 mod read;

@@ -208,7 +208,10 @@ fn pattern(text: &str) -> Regex {
 pub fn check(parameter: &Parameter, value: Value) -> Result<Value, Misfit> {
     let name = &parameter.name;
     let found = |value: &Value| match value {
-        _ if parameter.kind == Type::Password => kind_of(value).to_owned(),
+        // What stands in place of a list, a map or a password may hold a secret.
+        _ if matches!(parameter.kind, Type::Password | Type::List | Type::Map | Type::Words) => {
+            kind_of(value).to_owned()
+        }
         Value::String(s) => format!("`{s}`"),
         Value::Number(n) => format!("`{n}`"),
         Value::Bool(b) => format!("the boolean {b}"),

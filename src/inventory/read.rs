@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::parameters::{self, Support, Type};
-use super::{Group, Level, Var, Vars};
+use super::{Group, Level, Var, Vars, objects};
 use crate::text::diagnostic::{Diagnostic, Severity, Sources, Span};
 use crate::text::suggest;
 use crate::text::yaml::{self, Data, Map, Yaml};
@@ -88,7 +88,7 @@ fn document(sources: &mut Sources, path: &Path) -> Result<Document, Vec<Diagnost
     };
     let metadata = std::fs::metadata(path).map_err(|e| {
         if e.kind() == std::io::ErrorKind::NotFound {
-            failed(format!("no such file: `{name}`"), near(path))
+            failed(format!("no such file: `{name}`"), Some(near(path)))
         } else {
             failed(format!("cannot read `{name}`: {e}"), None)
         }
@@ -96,7 +96,7 @@ fn document(sources: &mut Sources, path: &Path) -> Result<Document, Vec<Diagnost
     if metadata.is_dir() {
         return Err(failed(
             format!("`{name}` is a directory, not an inventory"),
-            near(&path.join("pgctl.yml")),
+            Some(near(&path.join("pgctl.yml"))),
         ));
     }
     if metadata.len() > yaml::MAX_BYTES as u64 {
@@ -107,13 +107,13 @@ fn document(sources: &mut Sources, path: &Path) -> Result<Document, Vec<Diagnost
 }
 
 /// What the user may have meant by a path that does not exist.
-fn near(path: &Path) -> Option<String> {
+fn near(path: &Path) -> String {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let Ok(entries) = std::fs::read_dir(directory) else {
-        return Some(format!("there is no directory `{}` either", directory.display()));
+        return format!("there is no directory `{}` either", directory.display());
     };
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
@@ -128,13 +128,13 @@ fn near(path: &Path) -> Option<String> {
     let typed = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let shown = |name: &str| path.with_file_name(name).display().to_string();
     if let Some(name) = suggest::nearest(typed, names.iter().map(String::as_str)) {
-        return Some(format!("did you mean `{}`?", shown(name)));
+        return format!("did you mean `{}`?", shown(name));
     }
     let list: Vec<String> = names.iter().take(5).map(|name| format!("`{}`", shown(name))).collect();
     if list.is_empty() {
-        return Some("there is no .yml file in that directory; `pgctl init` writes an inventory".to_owned());
+        return "there is no .yml file in that directory; `pgctl init` writes an inventory".to_owned();
     }
-    Some(format!("in that directory: {}", list.join(", ")))
+    format!("in that directory: {}", list.join(", "))
 }
 
 const START: &str =
@@ -209,10 +209,10 @@ impl Reader<'_> {
             if !group.parents.iter().any(|p| p == parent) {
                 group.parents.push(parent.to_owned());
             }
-            if let Some(above) = self.draft.groups.get_mut(parent) {
-                if !above.children.iter().any(|c| c == name) {
-                    above.children.push(name.to_owned());
-                }
+            if let Some(above) = self.draft.groups.get_mut(parent)
+                && !above.children.iter().any(|c| c == name)
+            {
+                above.children.push(name.to_owned());
             }
         }
         let parts = match &value.data {
@@ -292,10 +292,10 @@ impl Reader<'_> {
     }
 
     fn host(&mut self, group: &str, name: &str, span: Span, value: &Yaml) {
-        if let Some(group) = self.draft.groups.get_mut(group) {
-            if !group.hosts.iter().any(|h| h == name) {
-                group.hosts.push(name.to_owned());
-            }
+        if let Some(group) = self.draft.groups.get_mut(group)
+            && !group.hosts.iter().any(|h| h == name)
+        {
+            group.hosts.push(name.to_owned());
         }
         self.draft.hosts.entry(name.to_owned()).or_insert_with(|| (span, Vars::new()));
         let vars = match &value.data {
@@ -345,6 +345,7 @@ impl Reader<'_> {
                 diagnostic.span = Some(key.span);
             }
         }
+        objects::check(name, value, self.diagnostics);
         Some(Var { value: checked, span: Some(value.span), level })
     }
 
@@ -370,11 +371,13 @@ impl Reader<'_> {
             }
             _ => false,
         };
-        let inner = match &value.data {
-            Data::Seq(items) => items.iter().fold(false, |bad, item| self.tags(name, item) || bad),
-            Data::Map(map) => map.iter().fold(false, |bad, (_, item)| self.tags(name, item) || bad),
-            _ => false,
+        let inside: Vec<&Yaml> = match &value.data {
+            Data::Seq(items) => items.iter().collect(),
+            Data::Map(map) => map.iter().map(|(_, item)| item).collect(),
+            _ => Vec::new(),
         };
+        // All of them, so that every bad tag is named.
+        let inner = inside.into_iter().filter(|item| self.tags(name, item)).count() > 0;
         bad || inner
     }
 
@@ -424,12 +427,21 @@ impl Reader<'_> {
         };
         if let Some(why) = parameter.why_unused() {
             let default = parameter.default.as_ref().unwrap_or(&Value::Null);
-            if *default != value && self.warned.insert(name.to_owned()) {
+            if !same(default, &value) && self.warned.insert(name.to_owned()) {
                 let message = format!("`{name}` has no effect: {why}");
                 self.diagnostics.push(Diagnostic::warning(span, message));
             }
         }
         value
+    }
+}
+
+/// Equal but for the amount of white space in texts.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::String(a), Value::String(b)) => a.split_whitespace().eq(b.split_whitespace()),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        _ => a == b,
     }
 }
 

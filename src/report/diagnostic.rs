@@ -12,13 +12,16 @@ use crate::text::yaml;
 /// Columns of the text, for every terminal the same.
 const WIDTH: usize = 140;
 
+/// A range of bytes and its label.
+type Mark<'a> = (Range<usize>, Option<&'a str>);
+
 /// One diagnostic with the lines it is about. Ends without a newline.
 pub fn render(sources: &Sources, d: &Diagnostic, color: bool) -> String {
     let level = match d.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut places: Vec<(FileId, Vec<(Range<usize>, Option<&str>)>)> = Vec::new();
+    let mut places: Vec<(FileId, Vec<Mark<'_>>)> = Vec::new();
     let labels = d.span.iter().map(|span| (*span, d.label.as_str()));
     for (span, label) in labels.chain(d.also.iter().map(|(span, label)| (*span, label.as_str()))) {
         let annotation = (range(sources, span), (!label.is_empty()).then_some(label));
@@ -59,10 +62,9 @@ fn range(sources: &Sources, span: Span) -> Range<usize> {
     start..end
 }
 
+/// A key and its value on one line.
 static KEYED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r#"(?im)([\w.-]*(?:password|passwd|passphrase|secret|auth_pass|cipher_pass|token|pgsodium_key|_pass)[\w.-]*["']?[ \t]*[:=][ \t]*)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\n#]+)"#,
-    )
+    pattern(r#"([\w.-]+)["']?[ \t]*[:=][ \t]*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\s#][^,}\n#]*)"#)
 });
 
 /// The password of a URL.
@@ -78,7 +80,11 @@ fn pattern(text: &str) -> Regex {
 /// files that YAML cannot read.
 fn masked(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    let keyed = KEYED.captures_iter(text).filter_map(|c| c.get(2)).map(|m| m.range());
+    let keyed = KEYED
+        .captures_iter(text)
+        .filter(|c| c.get(1).is_some_and(|key| yaml::is_secret_name(key.as_str())))
+        .filter_map(|c| c.get(2))
+        .map(|m| m.range());
     let urls = URL.captures_iter(text).filter_map(|c| c.get(2)).map(|m| m.range());
     for secret in yaml::secret_ranges(text).into_iter().chain(keyed).chain(urls) {
         for byte in bytes.get_mut(secret).into_iter().flatten() {
@@ -108,7 +114,18 @@ mod tests {
             .label("the second one")
             .also(place(&sources, file, "one"), "the first one")
             .help("keep one of them");
-        insta::assert_snapshot!(render(&sources, &d, false), @"");
+        insta::assert_snapshot!(render(&sources, &d, false), @r#"
+error: the key `one` is given twice
+ --> pigsty.yml:6:8
+  |
+2 |   one: 1
+  |   --- the first one
+...
+6 |   one: é5
+  |        ^^ the second one
+  |
+  = help: keep one of them
+"#);
     }
 
     #[test]
@@ -131,7 +148,7 @@ mod tests {
         let shown = render(&sources, &Diagnostic::error(place(&sources, file, "nmae"), "m"), false);
         assert!(shown.contains("comment: shown"), "{shown}");
         // A file that is no YAML is masked by the look of its lines.
-        let file = sources.add("broken.yml", "a: [\n  password: c4nary }\n b: ]: x\n");
+        let file = sources.add("broken.yml", "a: [\n { pasword: c4nary }\n b: ]: x\n");
         let shown = render(&sources, &Diagnostic::error(place(&sources, file, "c4nary"), "m"), false);
         assert!(!shown.contains("c4nary"), "{shown}");
     }

@@ -15,6 +15,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 use self::scalar::Surprise;
 use crate::text::diagnostic::{Diagnostic, FileId, Sources, Span};
+use crate::text::suggest;
 
 /// Largest file, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -94,7 +95,7 @@ impl Yaml {
         }
     }
 
-    pub fn as_seq(&self) -> Option<&[Yaml]> {
+    pub fn as_seq(&self) -> Option<&[Self]> {
         match &self.data {
             Data::Seq(seq) => Some(seq),
             _ => None,
@@ -688,14 +689,18 @@ fn tag_text(handle: &str, suffix: &str) -> String {
     }
 }
 
-/// Whether the value under this key is a secret, by the words people use for them.
+/// Whether the value under this key is a secret, by the words people use for them and slips of these.
 pub fn is_secret_name(name: &str) -> bool {
+    const WORDS: [&str; 7] =
+        ["password", "passwd", "passphrase", "secret", "token", "auth_pass", "cipher_pass"];
     let name = name.to_ascii_lowercase();
-    ["password", "passwd", "passphrase", "secret", "auth_pass", "cipher_pass", "token", "pgsodium_key"]
-        .iter()
-        .any(|word| name.contains(word))
-        && !name.starts_with("passwordcheck")
-        || name == "pass"
+    if name.starts_with("passwordcheck") {
+        return false;
+    }
+    let slip = |part: &str| suggest::nearest(part, ["password", "passwd", "secret"]).is_some();
+    WORDS.iter().any(|word| name.contains(word))
+        || matches!(name.as_str(), "pass" | "pgsodium_key" | "ansible_ssh_pass" | "ansible_become_pass")
+        || name.split(['_', '-', '.']).any(slip)
 }
 
 /// Byte ranges of every scalar under a key with a secret's name, read as far as the text is YAML.

@@ -144,10 +144,10 @@ fn two_groups(inventory: &Inventory, node: &Node, diagnostics: &mut Vec<Diagnost
     let direct = inventory.groups.values().filter(|g| g.hosts.contains(&node.address));
     let mut found: Vec<(&str, &Value, Span)> = Vec::new();
     for group in direct {
-        if let Some(var) = group.vars.get("pg_cluster") {
-            if let Some(span) = var.span {
-                found.push((&group.name, &var.value, span));
-            }
+        if let Some(var) = group.vars.get("pg_cluster")
+            && let Some(span) = var.span
+        {
+            found.push((&group.name, &var.value, span));
         }
     }
     if let [(one, _, first), (two, _, second), ..] = found[..] {
@@ -421,14 +421,14 @@ fn upstreams(name: &str, members: &[Member], nodes: &[Node], diagnostics: &mut V
 fn group_name(inventory: &Inventory, name: &str, first: &Node, diagnostics: &mut Vec<Diagnostic>) {
     let Some(var) = first.vars.get("pg_cluster") else { return };
     let Level::Group(group) = &var.level else { return };
-    if group != name {
-        if let Some(found) = inventory.groups.get(group) {
-            diagnostics.push(
-                Diagnostic::warning(var.span, format!("the group `{group}` holds the cluster `{name}`"))
-                    .also(found.span, "this group")
-                    .help("name the group as its cluster, so that one word means one thing"),
-            );
-        }
+    if group != name
+        && let Some(found) = inventory.groups.get(group)
+    {
+        diagnostics.push(
+            Diagnostic::warning(var.span, format!("the group `{group}` holds the cluster `{name}`"))
+                .also(found.span, "this group")
+                .help("name the group as its cluster, so that one word means one thing"),
+        );
     }
 }
 
@@ -490,7 +490,7 @@ pub(super) fn etcd(
     }
     needs_etcd(inventory, nodes, clusters, first.is_some(), diagnostics);
     let (name, at) = first?;
-    if complete && members.len() % 2 == 0 && !members.is_empty() {
+    if complete && members.len().is_multiple_of(2) && !members.is_empty() {
         let message = format!(
             "etcd has {} members: an even number survives no more failures than one fewer",
             members.len()

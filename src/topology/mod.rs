@@ -9,6 +9,7 @@ pub mod scram;
 pub mod selector;
 pub mod service;
 pub mod tuning;
+mod port;
 
 use std::path::Path;
 
@@ -42,6 +43,7 @@ impl Topology {
         let clusters = cluster::clusters(inventory, &mut nodes, &mut diagnostics);
         let etcd = cluster::etcd(inventory, &mut nodes, &clusters, &mut diagnostics);
         node::name(&mut nodes, &clusters, etcd.as_ref(), &mut diagnostics);
+        port::check(&nodes, &mut diagnostics);
         inventory::sort(&mut diagnostics);
         let wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
         ((!wrong).then_some(Self { nodes, clusters, etcd }), diagnostics)

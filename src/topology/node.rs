@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::cluster::{Cluster, EtcdCluster};
 use crate::inventory::{Inventory, Vars};
-use crate::text::diagnostic::{Diagnostic, Span};
+use crate::text::diagnostic::{Diagnostic, Severity, Span};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -149,20 +149,19 @@ pub(super) fn name(
         let infra = node.u64_var("infra_seq").map(|seq| (format!("infra-{seq}"), node.place("infra_seq")));
         let given = instance.or(nodename).or(member).or(infra);
         let (name, place) = given.unwrap_or_else(|| (node.address.clone(), node.span));
-        if !is_hostname(&name) && name.parse::<IpAddr>().is_err() {
+        // A number or an address that was found wrong explains the name, too.
+        let explained = diagnostics.iter().any(|d| d.span == Some(place) && d.severity == Severity::Error);
+        if !explained && !is_hostname(&name) && name.parse::<IpAddr>().is_err() {
             diagnostics.push(
                 Diagnostic::error(place, format!("`{name}` cannot be the name of a node"))
                     .help("letters, digits, `-` and `.`; at most 63 characters between dots"),
             );
         }
         if let Some((first, address)) = seen.get(&name) {
-            diagnostics.push(
-                Diagnostic::error(
-                    place,
-                    format!("two nodes are named `{name}`: {address} and {}", node.address),
-                )
-                .also(*first, "the other one"),
-            );
+            if !explained {
+                let message = format!("two nodes are named `{name}`: {address} and {}", node.address);
+                diagnostics.push(Diagnostic::error(place, message).also(*first, "the other one"));
+            }
         } else {
             seen.insert(name.clone(), (place, node.address.clone()));
         }

@@ -3,6 +3,7 @@
 //! The patterns are the ones of the YAML 1.1 type repository (yaml.org/type) with `PyYAML`'s three
 //! deviations: `y` and `n` are text, a float needs its dot, and an exponent needs its sign.
 
+use std::fmt::Write;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -178,8 +179,7 @@ fn time(text: &str) -> Result<String, ScalarError> {
     let mut out = format!("{date} {hour:02}:{minute:02}:{second:02}");
     let fraction: String = caps.get(10).map_or("", |m| m.as_str()).chars().take(6).collect();
     if fraction.bytes().any(|b| b != b'0') {
-        out.push('.');
-        out.push_str(&format!("{fraction:0<6}"));
+        write!(out, ".{fraction:0<6}").map_err(|_| no)?;
     }
     if caps.get(11).is_some() {
         out.push_str("+00:00");
@@ -190,7 +190,7 @@ fn time(text: &str) -> Result<String, ScalarError> {
         }
         let (hours, minutes) = (hours + minutes / 60, minutes % 60);
         let sign = if hours == 0 && minutes == 0 { "+" } else { sign.as_str() };
-        out.push_str(&format!("{sign}{hours:02}:{minutes:02}"));
+        write!(out, "{sign}{hours:02}:{minutes:02}").map_err(|_| no)?;
     }
     Ok(out)
 }

@@ -5,6 +5,8 @@ use super::*;
 /// What `PyYAML` 6.0.3's `safe_load` gives for each document, as JSON; `error` where it refuses.
 #[rustfmt::skip]
 const PYYAML: &[(&str, &str)] = &[
+    ("a: 1\r\nb: |\r\n  x\r\n  y\r\n", "{\"a\": 1, \"b\": \"x\\ny\\n\"}"),
+    ("a: 1\rb: 2", "{\"a\": 1, \"b\": 2}"),
     ("a: yes", "{\"a\": true}"),
     ("a: No", "{\"a\": false}"),
     ("a: ON", "{\"a\": true}"),
@@ -285,10 +287,8 @@ fn every_key_and_value_knows_its_bytes() {
 
 #[test]
 fn positions_hold_far_into_a_file_that_is_not_ascii() {
-    let mut text = String::new();
-    for n in 0..1000 {
-        text.push_str(&format!("kéy{n}: 'välue {n}'\n"));
-    }
+    let lines: Vec<String> = (0..1000).map(|n| format!("kéy{n}: 'välue {n}'\n")).collect();
+    let text = lines.concat();
     let (yaml, _) = read(&text).unwrap();
     for (name, key, value) in yaml.as_map().unwrap().named() {
         assert_eq!(shown(&text, key.span), name);
@@ -353,11 +353,9 @@ fn control_characters_are_refused_raw_and_escaped() {
 
 #[test]
 fn alias_bombs_are_refused_before_they_are_built() {
-    let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
-    for n in 1..30 {
-        let uses = vec![format!("*a{}", n - 1); 10].join(",");
-        text.push_str(&format!("a{n}: &a{n} [{uses}]\n"));
-    }
+    let line = |n: i32| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(","));
+    let lines: Vec<String> = (1..30).map(line).collect();
+    let text = format!("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n{}", lines.concat());
     assert!(first_error(&text).message.starts_with("more than 1000000 values"));
 }
 
@@ -379,6 +377,15 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn tabs_are_refused_as_indentation_and_nowhere_else() {
+    assert_eq!(first_error("a:\n  b: 1\n\tc: 2\n").severity, crate::text::diagnostic::Severity::Error);
+    assert_eq!(first_error("\ta: 1\n").message, "a tab in the indentation");
+    for text in ["a: 1\t# c\n", "a: {b: 1,\t\n  c: 2}\n", "a: |\n  \tx\n"] {
+        assert!(read(text).is_ok(), "{text:?}");
+    }
+}
+
+#[test]
 fn a_large_file_is_refused_by_its_size() {
     let message = first_error(&"#".repeat(MAX_BYTES + 1)).message;
     assert_eq!(message, "the file is larger than 16 MiB");
@@ -386,7 +393,7 @@ fn a_large_file_is_refused_by_its_size() {
 
 #[test]
 fn secrets_are_found_even_where_the_file_is_broken() {
-    let text = "a_password: one\nusers: [{name: x, password: 'two'}]\nsecret: {deep: [three]}\nx: four\ny: [";
+    let text = "my_pasword: one\nusers: [{name: x, password: 'two'}]\nsecret: {deep: [three]}\nx: four\ny: [";
     let found: Vec<&str> = secret_ranges(text).into_iter().map(|range| &text[range]).collect();
     assert_eq!(found, ["one", "'two'", "three"]);
 }
