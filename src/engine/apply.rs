@@ -13,7 +13,7 @@ use super::gather::Gathered;
 use super::script::{self, ScriptError};
 use super::{lock, wait};
 use crate::plan::{Item, NodePlan, Plan, StageInfo, Step, Summary};
-use crate::playbook::Order;
+use crate::playbook::{On, Order};
 use crate::resource::observe::{self, Observed};
 use crate::resource::{Action, Change, Diff, Pending, Seen};
 use crate::text::frame::Frame;
@@ -116,6 +116,7 @@ impl Run {
 
 /// One cohort through its stages. A node that fails is out; the others go on.
 async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
+    let all: HashSet<String> = nodes.iter().map(|n| n.name.clone()).collect();
     for index in 0..run.stages.len() {
         let works = |n: &NodePlan| n.items.iter().any(|i| i.stage == index && !is_quiet(i));
         let (mut turn, rest): (Vec<_>, Vec<_>) = nodes.into_iter().partition(works);
@@ -133,6 +134,27 @@ async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
         let lead = leader(run, &turn, &nodes);
         turn.sort_by_key(|n| n.node);
         let at = turn.iter().position(|n| Some(&n.name) == lead.as_ref());
+        // A replica follows: without a leader now, and without the node that is to lead still in play, starting
+        // it could begin a new cluster from it, while the primary may hold the data.
+        let follows = stage.on == On::Replicas || stage.order == Order::PrimaryFirst;
+        let led = turn.iter().any(|n| n.leader.is_some());
+        let in_play = at.is_some() || nodes.iter().any(|n| Some(&n.name) == lead.as_ref());
+        if let (true, false, false, Some(lead)) = (follows, led, in_play, &lead) {
+            let state = if run.absent.contains(lead) {
+                "cannot be reached"
+            } else if all.contains(lead) {
+                "has failed"
+            } else {
+                "is not selected"
+            };
+            for node in turn {
+                let why = format!(
+                    "the cluster has no leader and its primary `{lead}` {state}: it is not begun from another node"
+                );
+                run.block(&node.name, &stage.name, &why);
+            }
+            continue;
+        }
         match (stage.order, at) {
             (Order::PrimaryFirst, Some(at)) => {
                 let first = turn.remove(at);
@@ -145,23 +167,6 @@ async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
                         }
                         continue;
                     }
-                }
-            }
-            (Order::PrimaryFirst, None) => {
-                // No leader, and the primary that is to make the cluster is not in this run: a new cluster is
-                // never begun from another node, because the primary may hold the data.
-                let led = turn.iter().any(|n| n.leader.is_some());
-                let primary = lead.filter(|p| !led && !nodes.iter().any(|n| n.name == *p));
-                if let Some(primary) = primary {
-                    let state = if run.absent.contains(&primary) { "cannot be reached" } else { "is not selected" };
-                    for node in turn {
-                        let why = format!(
-                            "the cluster has no leader and its primary `{primary}` {state}: \
-                             it is not begun from another node"
-                        );
-                        run.block(&node.name, &stage.name, &why);
-                    }
-                    continue;
                 }
             }
             (Order::LeaderLast, Some(at)) => {

@@ -26,7 +26,10 @@ pub(super) async fn wait(
     let name = topology.nodes[node.node].name.clone();
     let begun = Instant::now();
     let mut said = Instant::now();
+    let mut looked = Instant::now();
     let mut last = String::new();
+    // The unit's last word, which tells more than a port that does not answer.
+    let mut latest = String::new();
     loop {
         let (holds, state) = look(topology, node, &wait.condition).await;
         let seconds = begun.elapsed().as_secs_f64();
@@ -41,16 +44,18 @@ pub(super) async fn wait(
                 stage: stage.to_owned(),
                 what: wait.to_string(),
                 seconds,
-                state: state.clone(),
+                state: format!("{state}{latest}"),
             });
             last.clone_from(&state);
             said = Instant::now();
         }
         let out_of_time = begun.elapsed() >= wait.timeout;
         // A unit that has failed for good is not waited for; asked now and then, it costs an exec.
-        let look_closer = out_of_time || said.elapsed() > Duration::from_secs(3);
+        let look_closer = out_of_time || looked.elapsed() > Duration::from_secs(5);
         if let (true, Some(unit)) = (look_closer, &wait.unit) {
             let (failed, journal) = unit_state(node, mark, unit).await;
+            looked = Instant::now();
+            latest = journal.lines().next_back().map(|l| format!("; {unit} says: {l}")).unwrap_or_default();
             if out_of_time || failed {
                 let what = if failed {
                     format!("`{unit}` has failed while waiting until {wait} (last state: {state})")

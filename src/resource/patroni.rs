@@ -50,24 +50,23 @@ impl Kind for Bootstrap {
     }
 
     fn diff(&self, seen: &Seen<'_>) -> Diff {
-        let wait = |want| Wait {
-            condition: Condition::Patroni { want },
+        let wait = Wait {
+            condition: Condition::Patroni { want: PatroniState::Leader },
             timeout: self.timeout,
             unit: Some("patroni".into()),
         };
-        let mut diff = self.service().diff(seen);
-        match &mut diff {
-            Diff::Change(change) if seen.leader.is_none() && !change.starts.is_empty() => {
+        if seen.leader.is_some() {
+            return Diff::Same;
+        }
+        match self.service().diff(seen) {
+            Diff::Change(mut change) if !change.starts.is_empty() => {
                 change.reason = "no leader: starts the cluster from this node".into();
-                change.actions.push(Action::Wait(wait(PatroniState::Leader)));
-            }
-            Diff::Change(change) if !change.starts.is_empty() => {
-                change.actions.push(Action::Wait(wait(PatroniState::Running)));
+                change.actions.push(Action::Wait(wait));
+                Diff::Change(change)
             }
             // Started by a run that was cut off: nothing to change, but it must lead before others join.
-            Diff::Same if seen.leader.is_none() => return Diff::Wait(wait(PatroniState::Leader)),
-            _ => {}
+            Diff::Same | Diff::Change(_) => Diff::Wait(wait),
+            other => other,
         }
-        diff
     }
 }

@@ -4,12 +4,12 @@
 pub mod cluster;
 pub mod hba;
 pub mod node;
+mod port;
 pub mod rto;
 pub mod scram;
 pub mod selector;
 pub mod service;
 pub mod tuning;
-mod port;
 
 use std::path::Path;
 
