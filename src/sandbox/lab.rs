@@ -107,6 +107,7 @@ impl Lab {
     /// `progress` hears of work that takes long, before it starts.
     pub fn up(&self, image: &str, progress: &dyn Fn(&str)) -> Result<Vec<Booted>> {
         host::ready()?;
+        super::image::known(image)?;
         let root = state::directory();
         check_directory(&root)?;
         let mut new = false;
