@@ -1,1 +1,3 @@
-//! operation
+//! Procedures on a live cluster.
+
+pub mod status;
