@@ -46,6 +46,8 @@ pub enum Verb {
     List { inventory: Option<PathBuf> },
     /// Run a command inside a node, even when its network is cut
     Exec {
+        #[command(flatten)]
+        of: Of,
         /// Name or address
         node: String,
         /// Command and arguments; a shell if there are none
@@ -54,15 +56,27 @@ pub enum Verb {
     },
     /// Cut the power of nodes; their disks stay
     Stop {
+        #[command(flatten)]
+        of: Of,
         /// Names or addresses
         #[arg(required = true)]
         nodes: Vec<String>,
     },
     /// Boot nodes that were stopped, with the disks that they had
     Start {
+        #[command(flatten)]
+        of: Of,
         /// Names or addresses [default: all]
         nodes: Vec<String>,
     },
+}
+
+/// Whose nodes the names are.
+#[derive(Debug, clap::Args)]
+pub struct Of {
+    /// Nodes of this inventory only [default: of all sandboxes of this machine]
+    #[arg(short, long, value_name = "FILE", env = "PGCTL_INVENTORY")]
+    inventory: Option<PathBuf>,
 }
 
 /// What the inventory says about the lab.
@@ -74,14 +88,13 @@ pub struct Hosts {
 }
 
 impl Args {
-    /// The inventory that stands on the command line as the object of the verb.
+    /// The inventory that was named.
     pub fn inventory(&self) -> Option<&Path> {
-        match &self.verb {
-            Verb::Up { inventory, .. } | Verb::Down { inventory, .. } | Verb::List { inventory } => {
-                inventory.as_deref()
-            }
-            Verb::Exec { .. } | Verb::Stop { .. } | Verb::Start { .. } => None,
-        }
+        let named = match &self.verb {
+            Verb::Up { inventory, .. } | Verb::Down { inventory, .. } | Verb::List { inventory } => inventory,
+            Verb::Exec { of, .. } | Verb::Stop { of, .. } | Verb::Start { of, .. } => &of.inventory,
+        };
+        named.as_deref()
     }
 
     /// Without one, `up` cannot know what to boot. The other verbs look at what is up.
@@ -110,13 +123,13 @@ pub fn run(args: &Args, hosts: Option<Hosts>, progress: &dyn Fn(&str)) -> anyhow
             Report::Down { networks, images }
         }
         Verb::List { .. } => Report::List { nodes: lab(named)?.list()? },
-        Verb::Exec { node, command } => {
+        Verb::Exec { node, command, .. } => {
             let shell = ["bash".to_owned(), "--login".to_owned()];
             let command = if command.is_empty() { &shell } else { command.as_slice() };
             Report::Exec { code: lab(named)?.exec(node, command)? }
         }
-        Verb::Stop { nodes } => Report::Stop { nodes: lab(named)?.stop(nodes)? },
-        Verb::Start { nodes } => Report::Up { nodes: lab(named)?.start(nodes)? },
+        Verb::Stop { nodes, .. } => Report::Stop { nodes: lab(named)?.stop(nodes)? },
+        Verb::Start { nodes, .. } => Report::Up { nodes: lab(named)?.start(nodes)? },
     })
 }
 
@@ -165,7 +178,7 @@ impl fmt::Display for Report {
                 table(f, &rows.collect::<Vec<_>>())
             }
             Self::Down { networks, images } if networks.is_empty() && images.is_empty() => {
-                write!(f, "no sandbox is up")
+                write!(f, "nothing to remove")
             }
             Self::Down { networks, images } => {
                 let lines = networks.iter().map(|n| format!("removed the sandbox on {n}"));
@@ -246,9 +259,11 @@ mod tests {
         assert!(parse(&["up", "a.yml", "--image", "debian-13"]).unwrap().needs_inventory());
         assert!(parse(&["up", "--image", "debian-11"]).unwrap_err().contains("debian-12, debian-13"));
         assert_eq!(parse(&["list", "a.yml"]).unwrap().inventory(), Some(Path::new("a.yml")));
+        assert_eq!(parse(&["stop", "-i", "a.yml", "n1"]).unwrap().inventory(), Some(Path::new("a.yml")));
         assert!(parse(&["stop"]).is_err());
         assert!(parse(&["down", "a.yml", "--all"]).is_err());
-        let Verb::Exec { node, command } = parse(&["exec", "n1", "--", "ls", "-l", "--all"]).unwrap().verb
+        let Verb::Exec { node, command, .. } =
+            parse(&["exec", "n1", "--", "ls", "-l", "--all"]).unwrap().verb
         else {
             panic!("not exec")
         };

@@ -33,15 +33,26 @@ pub(super) fn need(tool: &'static str, package: &'static str) -> Result<()> {
 }
 
 fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(more).map(|dir| dir.join(tool)).find(|file| file.is_file())
+    std::env::split_paths(&path()).map(|dir| dir.join(tool)).find(|file| file.is_file())
+}
+
+/// The caller's path, and behind it where the system keeps its commands.
+fn path() -> String {
+    let own = std::env::var("PATH").unwrap_or_default();
+    format!("{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 /// A command of the machine with a plain locale. Not through a shell: arguments stay arguments.
 pub(super) fn command(tool: &str) -> Command {
     let mut command = Command::new(find(tool).unwrap_or_else(|| tool.into()));
-    command.env("LC_ALL", "C").stdin(Stdio::null());
+    command.env("PATH", path()).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// A command that sees nothing of the caller's environment: no proxy, no locale, no secret.
+pub(super) fn clean_command(tool: &str) -> Command {
+    let mut command = command(tool);
+    command.env_clear().env("PATH", path()).env("LC_ALL", "C.UTF-8");
     command
 }
 

@@ -121,10 +121,7 @@ impl Image {
         in_use: impl FnOnce() -> Result<Vec<String>>,
         progress: &dyn Fn(&str),
     ) -> Result<Self> {
-        let release = RELEASES.iter().find(|r| r.name == name);
-        let Some(release) = release else {
-            return Err(Error::UnknownImage { name: name.to_owned(), known: IMAGES.join(", ") });
-        };
+        let release = release(name)?;
         let recipe = Recipe::new(release);
         let id = recipe.id();
         if Self::root(&id).is_dir() {
@@ -133,9 +130,7 @@ impl Image {
         host::need("mmdebstrap", "mmdebstrap")?;
         let dir = directory();
         fs::create_dir_all(&dir).at("create", &dir)?;
-        let lock = dir.join("lock");
-        let file = File::create(&lock).at("create", &lock)?;
-        file.lock().at("lock", &lock)?;
+        let file = lock(&dir, progress)?;
         if Self::root(&id).is_dir() {
             return Ok(Self { id }); // someone else built it while we waited
         }
@@ -158,6 +153,27 @@ impl Image {
     }
 }
 
+/// Fails for a name that is in no release's.
+pub(super) fn known(name: &str) -> Result<()> {
+    release(name).map(drop)
+}
+
+fn release(name: &str) -> Result<&'static Release> {
+    let unknown = || Error::UnknownImage { name: name.to_owned(), known: IMAGES.join(", ") };
+    RELEASES.iter().find(|r| r.name == name).ok_or_else(unknown)
+}
+
+/// Held by who builds or removes images. A build may take half a minute: waiting for one is said.
+fn lock(dir: &Path, progress: &dyn Fn(&str)) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::create(&path).at("create", &path)?;
+    if file.try_lock().is_err() {
+        progress("waiting for another build of an image to end");
+        file.lock().at("lock", &path)?;
+    }
+    Ok(file)
+}
+
 /// Under the lock nobody builds: every build directory is of a build that died.
 fn clear_leftovers(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).at("read", dir)?.flatten() {
@@ -174,9 +190,7 @@ pub(super) fn remove_unused(in_use: &[String]) -> Result<Vec<String>> {
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
-    let lock = dir.join("lock");
-    let file = File::create(&lock).at("create", &lock)?;
-    file.lock().at("lock", &lock)?;
+    let _lock = lock(&dir, &|_| ())?;
     clear_leftovers(&dir)?;
     let mut removed = Vec::new();
     for entry in fs::read_dir(&dir).at("read", &dir)?.flatten() {
@@ -283,7 +297,7 @@ rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/hostname
         command.arg(self.suite).arg(root).args(&self.sources);
         // The build holds the lock too: killing only this process must not let another one
         // remove the directory under a mmdebstrap that still writes.
-        command.stdin(lock.try_clone().at("share", &directory().join("lock"))?);
+        command.stdin(lock.try_clone().at("share the lock of", root)?);
         host::run_command(&mut command).map(drop)
     }
 }

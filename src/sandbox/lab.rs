@@ -107,6 +107,7 @@ impl Lab {
     /// `progress` hears of work that takes long, before it starts.
     pub fn up(&self, image: &str, progress: &dyn Fn(&str)) -> Result<Vec<Booted>> {
         host::ready()?;
+        super::image::known(image)?;
         let root = state::directory();
         check_directory(&root)?;
         let mut new = false;
@@ -123,25 +124,15 @@ impl Lab {
             let count = self.networks.values().map(|nodes| nodes.len() as u64).sum::<u64>();
             host::room(&root, ROOM_PER_NODE_MIB * count, "PGCTL_SANDBOX_DIR")?;
         }
-        let mut booted = Vec::new();
+        let (mut booted, mut failure) = (Vec::new(), None);
         for (&network, nodes) in &self.networks {
-            // Loaded again: another command may have made or removed it while we waited.
-            let mut state = match (State::load(network)?, &fresh) {
-                (Some(state), _) => state,
-                (None, Some(id)) => State::new(network, id.clone()),
-                (None, None) => return Err(Error::NotUp),
-            };
-            same_image(&state, image)?;
-            network.up(&root)?;
-            // Recorded before anything boots: `down` must know of whatever may run.
-            for node in nodes {
-                state.nodes.retain(|known| known.address != node.address);
-                state.nodes.push(node.clone());
+            // One network that is taken, or one node that dies, does not keep the others down.
+            match one_up(network, nodes, image, fresh.as_deref()) {
+                Ok(nodes) => booted.extend(nodes),
+                Err(error) => failure = failure.or(Some(error)),
             }
-            state.save()?;
-            booted.extend(boot(&state, nodes)?);
         }
-        Ok(booted)
+        failure.map_or(Ok(booted), Err)
     }
 
     /// Boots nodes that were stopped; with no names, all of the lab.
@@ -321,6 +312,31 @@ fn status(network: Network, state: Option<&State>, node: &LabNode) -> Result<Nod
     let link = checked(node).ok().and_then(|address| network.port(&node::machine(address)));
     let image = known.map(|s| s.image.clone());
     Ok(NodeStatus { name: node.name.clone(), address: node.address.clone(), state, ssh, image, link, pid })
+}
+
+/// `fresh`: the image for a sandbox that does not exist yet.
+fn one_up(network: Network, nodes: &[LabNode], image: &str, fresh: Option<&str>) -> Result<Vec<Booted>> {
+    // Loaded again: another command may have made or removed it while we waited for the lock.
+    let mut state = match (State::load(network)?, fresh) {
+        (Some(state), _) => state,
+        (None, Some(id)) => State::new(network, id.to_owned()),
+        (None, None) => return Err(Error::NotUp),
+    };
+    same_image(&state, image)?;
+    for node in nodes {
+        state.nodes.retain(|known| known.address != node.address);
+        state.nodes.push(node.clone());
+    }
+    // Recorded first, whenever this is interrupted: `down` must know of what may be there.
+    let new = !state::dir(network).exists();
+    state.save()?;
+    if let Err(error) = network.up(&state::directory()) {
+        if new {
+            host::remove_dir(&state::dir(network))?;
+        }
+        return Err(error);
+    }
+    boot(&state, nodes)
 }
 
 /// Starts what does not run, all at once, then waits for all of them.

@@ -90,17 +90,20 @@ impl Network {
         forward()
     }
 
+    /// The mark of the link that has our bridge's name, if there is such a link.
+    fn mark(self) -> Option<String> {
+        let device = Path::new("/sys/class/net").join(self.bridge());
+        let read = || fs::read_to_string(device.join("ifalias")).unwrap_or_default().trim().to_owned();
+        device.exists().then(read)
+    }
+
     /// Is there a bridge of ours? An error when the name is someone else's.
     fn bridge_is_ours(self, owner: &Path) -> Result<bool> {
-        let device = Path::new("/sys/class/net").join(self.bridge());
-        if !device.exists() {
-            return Ok(false);
-        }
-        let alias = fs::read_to_string(device.join("ifalias")).unwrap_or_default();
-        let found = match alias.trim() {
-            ours if ours == mark(owner) => return Ok(true),
-            "" => "it has no mark of ours".to_owned(),
-            other => format!("its mark is `{other}`"),
+        let found = match self.mark() {
+            None => return Ok(false),
+            Some(ours) if ours == mark(owner) => return Ok(true),
+            Some(none) if none.is_empty() => "it has no mark of ours".to_owned(),
+            Some(other) => format!("its mark is `{other}`"),
         };
         Err(Error::LinkTaken { link: self.bridge(), found })
     }
@@ -190,13 +193,18 @@ table ip {table} {{
         [rule("-i"), rule("-o")]
     }
 
-    /// Removes what `up` made. Fine when it is gone already.
+    /// Removes what `up` made. Fine when it is gone already; what stands in its place is left alone.
     pub(super) fn down(self, owner: &Path) -> Result<()> {
+        let found = self.mark();
+        let ours = found.as_deref() == Some(&mark(owner));
+        if !ours && found.is_some_and(|found| found.starts_with(MARK)) {
+            return Ok(()); // the sandbox of another state directory, and the rules are its own
+        }
         // `add` before `delete`: no error, and no reading of messages, when there is none.
         let table = self.table();
         nft(&format!("add table ip {table}\ndelete table ip {table}\n"))?;
         self.refuse()?;
-        if self.bridge_is_ours(owner)? {
+        if ours {
             host::run("ip", &["link", "delete", "dev", &self.bridge()])?;
         }
         if !any_bridge_of_ours() {

@@ -160,7 +160,7 @@ impl<'a> Node<'a> {
         let log = self.log();
         let out = File::create(&log).at("create", &log)?;
         let err = out.try_clone().at("write", &log)?;
-        let mut command = host::command("setsid");
+        let mut command = host::clean_command("setsid");
         command.args(["sh", "-c", "for f in $1; do echo $$ >\"$f\" || exit; done; shift; exec \"$@\"", "sh"]);
         command.arg(procs.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(" "));
         command.args(["systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit"]);
@@ -170,9 +170,6 @@ impl<'a> Node<'a> {
         command.arg(format!("--machine={}", self.machine()));
         command.arg(format!("--hostname={}", hostname(self.name)));
         command.arg("--directory").arg(self.root());
-        // Nothing of the caller's environment gets in: no proxy, no locale, no secret.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8");
         command.current_dir("/").stdout(Stdio::from(out)).stderr(Stdio::from(err));
         command.spawn().map_err(|source| Error::Spawn { command: host::words(&command), source })?;
         Ok(())
