@@ -10,6 +10,7 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
 
 use super::connect::Client;
 use super::error::Problem;
@@ -89,7 +90,7 @@ fn lower(text: &str) -> String {
 
 /// Something to offer, in words and in deed.
 enum Offer {
-    File { key: Arc<PrivateKey>, certificate: Option<Certificate>, words: String },
+    File { key: Arc<PrivateKey>, certificate: Option<Box<Certificate>>, words: String },
     Agent { identity: Box<AgentIdentity>, words: String },
 }
 
@@ -195,8 +196,8 @@ fn agent_offer(identity: AgentIdentity, path: Option<&Path>) -> Offer {
     Offer::Agent { identity: Box::new(identity), words }
 }
 
-fn read_certificate(path: &Path) -> Option<Certificate> {
-    Certificate::from_openssh(std::fs::read_to_string(path).ok()?.trim()).ok()
+fn read_certificate(path: &Path) -> Option<Box<Certificate>> {
+    Certificate::from_openssh(std::fs::read_to_string(path).ok()?.trim()).ok().map(Box::new)
 }
 
 /// Logs in on a connection whose host key was accepted.
@@ -205,7 +206,7 @@ pub(super) async fn login(handle: &mut Handle<Client>, hop: &Hop, keys: &Keys) -
     let mut tried: Vec<String> = Vec::new();
     let mut accepts: Option<MethodSet> = None;
     let mut second = false;
-    let mut rsa_hash: Option<Option<HashAlg>> = None;
+    let rsa_hash = OnceCell::new();
     let mut refused = HashSet::new();
 
     for offer in offers.iter().take(MOST_OFFERS) {
@@ -216,7 +217,7 @@ pub(super) async fn login(handle: &mut Handle<Client>, hop: &Hop, keys: &Keys) -
             continue;
         }
         tried.push(offer.words().to_owned());
-        match publickey(handle, hop, offer, agent.as_mut(), &mut rsa_hash).await? {
+        match publickey(handle, hop, offer, agent.as_mut(), &rsa_hash).await? {
             Some(AuthResult::Success) => return Ok(()),
             Some(AuthResult::Failure { remaining_methods, partial_success }) => {
                 accepts = Some(remaining_methods);
@@ -279,31 +280,24 @@ async fn publickey(
     hop: &Hop,
     offer: &Offer,
     agent: Option<&mut AgentClient<UnixStream>>,
-    rsa_hash: &mut Option<Option<HashAlg>>,
+    rsa_hash: &OnceCell<Option<HashAlg>>,
 ) -> Result<Option<AuthResult>, Problem> {
     let is_rsa = match offer {
         Offer::File { key, .. } => key.algorithm().is_rsa(),
         Offer::Agent { identity, .. } => identity.public_key().algorithm().is_rsa(),
     };
     let hash = if is_rsa {
-        if let Some(hash) = *rsa_hash {
-            hash
-        } else {
-            // A server that says nothing is old or terse, not necessarily without SHA-2.
-            let hash = handle
-                .best_supported_rsa_hash()
-                .await
-                .map_err(|e| lost(&e))?
-                .unwrap_or(Some(HashAlg::Sha512));
-            *rsa_hash = Some(hash);
-            hash
-        }
+        // A server that says nothing is old or terse, not necessarily without SHA-2.
+        let ask = || async {
+            handle.best_supported_rsa_hash().await.map(|said| said.unwrap_or(Some(HashAlg::Sha512)))
+        };
+        *rsa_hash.get_or_try_init(ask).await.map_err(|e| lost(&e))?
     } else {
         None
     };
     match (offer, agent) {
         (Offer::File { key, certificate: Some(certificate), .. }, _) => handle
-            .authenticate_openssh_cert(&hop.user, Arc::clone(key), certificate.clone())
+            .authenticate_openssh_cert(&hop.user, Arc::clone(key), Certificate::clone(certificate))
             .await
             .map(Some)
             .map_err(|e| lost(&e)),

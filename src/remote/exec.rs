@@ -1,7 +1,7 @@
 //! Running a script on a node: over stdin to `sh`, under sudo when the login is not enough.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use russh::client::Msg;
@@ -24,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const PROMPT: Duration = Duration::from_secs(60);
 /// A held script's time to end once its stdin is closed.
 const RELEASE: Duration = Duration::from_secs(10);
+/// Time to end a script that nobody waits for.
+const REAP: Duration = Duration::from_secs(10);
 
 /// A script to run. It arrives over stdin, never in argv.
 ///
@@ -32,8 +34,7 @@ const RELEASE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub struct Exec<'a> {
     pub script: &'a [u8],
-    /// Ends the wait with [`Problem::Deadline`]. The remote process gets a TERM and loses its pipes; one that runs under
-    /// sudo can outlive that, so long work belongs under the node's own `timeout`.
+    /// Ends the wait with [`Problem::Deadline`]; the script and its children on the node get a TERM.
     pub deadline: Option<Duration>,
     /// Without sudo, whatever the target says.
     pub as_login: bool,
@@ -131,7 +132,7 @@ impl Session {
         exec: Exec<'_>,
         sink: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<ExecOutput, RemoteError> {
-        let launch = Launch::new(self, exec.as_login);
+        let launch = Arc::new(Launch::new(self, exec.as_login));
         let run = self.run(&launch, exec.script.to_vec(), sink, None);
         match exec.deadline {
             // Dropping the run sends the TERM.
@@ -147,7 +148,7 @@ impl Session {
         let (release, released) = oneshot::channel();
         let (session, script) = (self.clone(), script.to_vec());
         let done = tokio::spawn(async move {
-            let launch = Launch::new(&session, false);
+            let launch = Arc::new(Launch::new(&session, false));
             // The reader may be gone; the script goes on.
             let mut sink = |chunk: &[u8]| drop(sender.send(chunk.to_vec()));
             let result = session.run(&launch, script, &mut sink, Some(released)).await;
@@ -158,7 +159,7 @@ impl Session {
 
     async fn run(
         &self,
-        launch: &Launch,
+        launch: &Arc<Launch>,
         script: Vec<u8>,
         sink: &mut (dyn FnMut(&[u8]) + Send),
         mut released: Option<oneshot::Receiver<()>>,
@@ -166,7 +167,8 @@ impl Session {
         let (channel, _permit) = self.channel().await?;
         let (mut read, write) = channel.split();
         let write = Arc::new(write);
-        let _closing = Closing(Some(Arc::clone(&write)));
+        let mut closing =
+            Closing { write: Arc::clone(&write), abandoned: Some((self.clone(), Arc::clone(launch))) };
         if write.exec(true, launch.command.as_str()).await.is_err() {
             return Err(self.lost());
         }
@@ -203,7 +205,10 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                result = &mut reader => return result,
+                result = &mut reader => {
+                    closing.abandoned = None;
+                    return result;
+                }
                 // A failed write means that the channel is going; the reader says why.
                 _ = &mut writer, if writing => writing = false,
                 () = letting_go.notified() => let_go.notify_one(),
@@ -298,25 +303,53 @@ struct Events {
     started: Notify,
 }
 
-/// Ends the remote side when a run ends early, by an error or because nobody waits for it any more.
-struct Closing(Option<Arc<ChannelWriteHalf<Msg>>>);
+/// Ends the remote side when a run ends early, because nobody waits for it any more.
+struct Closing {
+    write: Arc<ChannelWriteHalf<Msg>>,
+    /// Taken away when the run has come to its own end.
+    abandoned: Option<(Session, Arc<Launch>)>,
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        if let (Some(write), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move {
-                // On a channel that ended both are errors, and nobody needs them.
-                let _ = write.signal(Sig::TERM).await;
-                let _ = write.close().await;
-            });
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (write, abandoned) = (Arc::clone(&self.write), self.abandoned.take());
+        runtime.spawn(async move {
+            // First the TERM: with its pipes closed, a shell dies of them before its traps can tidy up.
+            if let Some((session, launch)) = abandoned {
+                session.reap(&launch).await;
+            }
+            // On a channel that ended it is an error that nobody needs.
+            let _ = write.close().await;
+        });
+    }
+}
+
+impl Session {
+    /// Sends a TERM to the process group of a script that nobody waits for. From a channel of its own: sshd passes
+    /// no signals on for root, nor to what runs under sudo. The token in its environment makes sure that it is the script.
+    async fn reap(&self, launch: &Launch) {
+        let Some(pid) = launch.pid.get() else { return };
+        let script = format!(
+            "main() {{ if tr '\\0' '\\n' <'/proc/{pid}/environ' 2>/dev/null | grep -qx 'PGCTL_RUN={}'; then\n\
+             read -r stat <'/proc/{pid}/stat'; set -- ${{stat##*) }}; kill -TERM \"-$3\"; fi; }}\nmain </dev/null\n",
+            launch.token
+        );
+        let reaper = Arc::new(Launch::new(self, launch.sudo.is_none()));
+        let mut ignore = |_: &[u8]| {};
+        let run = self.run(&reaper, script.into_bytes(), &mut ignore, None);
+        // A node that does not answer is found out by the keepalive.
+        let _ = tokio::time::timeout(REAP, run).await;
     }
 }
 
 /// The command line of one run and what it needs to be understood.
 struct Launch {
     command: String,
-    /// Written to stderr by the shell that reads the script, right before it does: what comes before is not the script's.
+    token: String,
+    /// Of the shell that reads the script, once it runs.
+    pid: OnceLock<u32>,
+    /// Written to stderr by the shell that reads the script, right before it does: what comes before is not the script's. The shell's pid and a newline follow.
     mark: String,
     prompt: String,
     password: Option<Secret>,
@@ -327,9 +360,11 @@ impl Launch {
     /// The words must mean the same to every login shell (bash, dash, busybox, fish, csh): plain words and single quotes.
     fn new(session: &Session, as_login: bool) -> Self {
         let token = token();
-        let mark = format!("pgctl-begins-{token}");
+        let mark = format!("pgctl-begins-{token}-");
         let prompt = format!("pgctl-asks-{token}:");
-        let shell = format!("sh -c 'echo {mark} >&2; LC_ALL=C; export LC_ALL; exec sh'");
+        let shell = format!(
+            "sh -c 'echo {mark}$$ >&2; LC_ALL=C; PGCTL_RUN={token}; export LC_ALL PGCTL_RUN; exec sh'"
+        );
         let inner = &session.inner;
         let (command, password, sudo) = match &inner.r#become {
             Become::Sudo { user, password } if !as_login => {
@@ -346,7 +381,7 @@ impl Launch {
             }
             _ => (format!("exec {shell}"), None, None),
         };
-        Self { command, mark, prompt, password, sudo }
+        Self { command, token, pid: OnceLock::new(), mark, prompt, password, sudo }
     }
 
     fn not_started(&self, status: Option<u32>, signal: Option<&str>, said: &[u8]) -> Problem {
@@ -413,8 +448,18 @@ impl<'a> Stderr<'a> {
     }
 
     fn look(&mut self) -> Seen {
-        if let Some(at) = find(&self.kept, format!("{}\n", self.launch.mark).as_bytes()) {
-            self.kept.drain(..=at + self.launch.mark.len());
+        if let Some(at) = find(&self.kept, self.launch.mark.as_bytes()) {
+            let after = at + self.launch.mark.len();
+            let Some(length) = self.kept[after..].iter().position(|byte| *byte == b'\n') else {
+                return Seen::Nothing;
+            };
+            let pid =
+                std::str::from_utf8(&self.kept[after..after + length]).ok().and_then(|pid| pid.parse().ok());
+            if let Some(pid) = pid {
+                // Set once: a mark is looked for until it is found.
+                let _ = self.launch.pid.set(pid);
+            }
+            self.kept.drain(..=after + length);
             self.started = true;
             return Seen::Start;
         }
@@ -441,7 +486,9 @@ mod tests {
     fn launch() -> Launch {
         Launch {
             command: String::new(),
-            mark: "pgctl-begins-1".into(),
+            token: "1".into(),
+            pid: OnceLock::new(),
+            mark: "pgctl-begins-1-".into(),
             prompt: "pgctl-asks-1:".into(),
             password: None,
             sudo: None,
@@ -453,8 +500,9 @@ mod tests {
         let launch = launch();
         let mut stderr = Stderr::new(&launch);
         assert_eq!(stderr.take(b"motd without a newlinepgctl-beg"), Seen::Nothing);
-        assert_eq!(stderr.take(b"ins-1"), Seen::Nothing);
-        assert_eq!(stderr.take(b"\nreal"), Seen::Start);
+        assert_eq!(stderr.take(b"ins-1-4"), Seen::Nothing);
+        assert_eq!(stderr.take(b"2\nreal"), Seen::Start);
+        assert_eq!(launch.pid.get(), Some(&42));
         assert_eq!(stderr.take(b" words pgctl-asks-1:"), Seen::Nothing);
         assert_eq!(stderr.kept, b"real words pgctl-asks-1:");
     }
@@ -472,7 +520,7 @@ mod tests {
     fn stderr_keeps_its_end() {
         let launch = launch();
         let mut stderr = Stderr::new(&launch);
-        stderr.take(b"pgctl-begins-1\n");
+        stderr.take(b"pgctl-begins-1-42\n");
         for _ in 0..100 {
             stderr.take(&[b'x'; 10_000]);
         }

@@ -98,8 +98,11 @@ impl Args {
                         } else {
                             rest.to_owned()
                         };
-                        if matches!(flag, 'o' | 'i' | 'J' | 'F' | 'p' | 'l') {
-                            out.extend([format!("-{flag}"), value]);
+                        match flag {
+                            // `ssh -i` drops a file that is not there; as an option it stays, and can be named in an error.
+                            'i' => out.extend(["-o".to_owned(), format!("IdentityFile={value}")]),
+                            'o' | 'J' | 'F' | 'p' | 'l' => out.extend([format!("-{flag}"), value]),
+                            _ => {}
                         }
                         break;
                     }
@@ -199,7 +202,6 @@ fn without_ssh(host: &str, args: &Args) -> Result<Settings, String> {
             "-F" => file = Some(PathBuf::from(value)),
             "-l" => settings.take("user", value)?,
             "-p" => settings.take("port", value)?,
-            "-i" => settings.take("identityfile", value)?,
             "-J" => settings.take("proxyjump", value)?,
             _ => {
                 let (keyword, value) =
@@ -365,7 +367,10 @@ mod tests {
             args("-o ProxyCommand=\"ssh -W %h:%p bastion\" -oStrictHostKeyChecking=no").unwrap(),
             "-o|ProxyCommand=ssh -W %h:%p bastion|-o|StrictHostKeyChecking=no"
         );
-        assert_eq!(args("-C -vvvJ u@b:2222,c -p2222 -o 'A b'").unwrap(), "-J|u@b:2222,c|-p|2222|-o|A b");
+        assert_eq!(
+            args("-C -vvvJ u@b:2222,c -p2222 -i k").unwrap(),
+            "-J|u@b:2222,c|-p|2222|-o|IdentityFile=k"
+        );
         assert_eq!(args("-o ControlMaster=auto -S /tmp/x").unwrap(), "-o|ControlMaster=auto");
         assert_eq!(args("").unwrap(), "");
         for bad in ["host", "-o", "-L 1:2:3", "--", "-", "'x", "-N"] {

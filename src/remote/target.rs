@@ -275,6 +275,7 @@ fn resolve(
     let host = vars.get(&["ansible_host", "ansible_ssh_host"]).unwrap_or(address);
     check_host(host)?;
     let user = vars.get(&["ansible_user", "ansible_ssh_user"]);
+    user.map_or(Ok(()), check_user)?;
     let port = vars.number::<u16>(&["ansible_port", "ansible_ssh_port"])?;
     if port == Some(0) {
         return Err("`ansible_port: 0` is not a port".into());
@@ -523,12 +524,11 @@ fn tokens(text: &str, value: impl Fn(char) -> Option<String>) -> String {
             continue;
         }
         match chars.next() {
-            Some('%') => out.push('%'),
+            Some('%') | None => out.push('%'),
             Some(token) => match value(token) {
                 Some(value) => out.push_str(&value),
                 None => out.extend(['%', token]),
             },
-            None => out.push('%'),
         }
     }
     out
