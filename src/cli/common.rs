@@ -8,7 +8,6 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::engine::survey::SurveyError;
-use crate::inventory::Inventory;
 use crate::plan;
 use crate::playbook::Playbook;
 use crate::remote::{Identity, Options};
@@ -100,8 +99,6 @@ impl Connection {
 /// An inventory that holds together.
 pub(super) struct Loaded {
     pub(super) path: PathBuf,
-    pub(super) sources: Sources,
-    pub(super) inventory: Inventory,
     pub(super) topology: Arc<Topology>,
 }
 
@@ -120,16 +117,20 @@ impl Source {
         let extra = self.extra.iter().map(|e| extra(e)).collect::<Result<Vec<_>, _>>()?;
         let mut sources = Sources::default();
         match topology::load(&mut sources, &path, &extra) {
-            Ok((inventory, topology, warnings)) => {
+            Ok((_, topology, warnings)) => {
                 if !style.quiet {
                     say(&sources, &warnings, style);
                 }
-                Ok(Loaded { path, sources, inventory, topology: Arc::new(topology) })
+                Ok(Loaded { path, topology: Arc::new(topology) })
             }
             Err(diagnostics) => {
                 say(&sources, &diagnostics, style);
                 let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-                let message = format!("{}: {}; nothing was touched", path.display(), crate::report::count(errors, "error"));
+                let message = format!(
+                    "{}: {}; nothing was touched",
+                    path.display(),
+                    crate::report::count(errors, "error")
+                );
                 Err(Failure::new(Exit::Wrong, message))
             }
         }
@@ -152,9 +153,7 @@ pub(super) fn lab(path: &Path, style: Style) -> Result<super::sandbox::Hosts, Fa
     let nodes = loaded.topology.nodes.iter();
     let image = loaded.topology.nodes.iter().find_map(|n| n.str_var("sandbox_image").map(str::to_owned));
     Ok(super::sandbox::Hosts {
-        nodes: nodes
-            .map(|n| sandbox::LabNode { name: n.name.clone(), address: n.address.clone() })
-            .collect(),
+        nodes: nodes.map(|n| sandbox::LabNode { name: n.name.clone(), address: n.address.clone() }).collect(),
         image,
     })
 }
@@ -196,8 +195,9 @@ pub(super) fn playbook(name: &str, style: Style) -> Result<(Playbook, Templates,
 
 /// The selected nodes.
 pub(super) fn nodes(topology: &Topology, selection: &Selection) -> Result<Vec<usize>, Failure> {
-    plan::nodes(topology, selection.limit.as_deref())
-        .map_err(|e| Failure::new(Exit::Usage, e.to_string()).hint("`pgctl list` shows what there is to select"))
+    plan::nodes(topology, selection.limit.as_deref()).map_err(|e| {
+        Failure::new(Exit::Usage, e.to_string()).hint("`pgctl list` shows what there is to select")
+    })
 }
 
 /// A survey that could not be made, in words.

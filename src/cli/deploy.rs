@@ -42,8 +42,8 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
 async fn deploy(args: &Args, loaded: &Loaded, style: Style) -> Result<Exit, Failure> {
     let (playbook, templates, sources) = common::playbook("deploy.yml", style)?;
     let nodes = common::nodes(&loaded.topology, &args.selection)?;
-    let stages = crate::plan::stages(&playbook, &args.stage)
-        .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let stages =
+        crate::plan::stages(&playbook, &args.stage).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     let options = args.connection.options(&loaded.topology);
     let mark = script::mark();
     let question = Question {
@@ -58,8 +58,7 @@ async fn deploy(args: &Args, loaded: &Loaded, style: Style) -> Result<Exit, Fail
     let (sender, events) = mpsc::unbounded_channel();
     let sink = Sink::new(sender);
     let screen = tokio::spawn(Progress::new(style).show(events));
-    let found =
-        survey(question, &mark, &sink).await.map_err(|e| common::survey_failure(e, &sources, style));
+    let found = survey(question, &mark, &sink).await.map_err(|e| common::survey_failure(e, &sources, style));
     let found = match found {
         Ok(found) => found,
         Err(failure) => {
@@ -118,7 +117,9 @@ fn ended(plan: &Plan, outcome: &Outcome, loaded: &Loaded, style: Style) -> Resul
             "blocked": outcome.blocked.iter().map(|(n, s, w)| serde_json::json!({"node": n, "stage": s, "reason": w})).collect::<Vec<_>>()});
         out(&format!("{last}\n"));
     } else {
-        for (node, resource, why) in plan.notes() {
+        // A run that changes nothing is silent about what it cannot change either; `plan` says it.
+        let notes = if made.changes() > 0 || style.verbose > 0 { plan.notes() } else { Vec::new() };
+        for (node, resource, why) in notes {
             err(&format!("{} {node} {resource}: {why}\n", style.yellow("note:")));
         }
         if made.changes() == 0 && failed == 0 && outcome.blocked.is_empty() {
@@ -129,17 +130,27 @@ fn ended(plan: &Plan, outcome: &Outcome, loaded: &Loaded, style: Style) -> Resul
     }
     let path = loaded.path.display();
     let again = format!("`pgctl deploy {path}` goes on from here");
-    let left = |what: String| format!("{what}; {}", if made.changes() > 0 { "the rest was done" } else { "nothing else was to be done" });
+    let left = |what: String| {
+        format!(
+            "{what}; {}",
+            if made.changes() > 0 { "the rest was done" } else { "nothing else was to be done" }
+        )
+    };
     if outcome.interrupted {
         return Err(Failure::new(Exit::Interrupted, "interrupted").hint(again));
     }
     if failed > 0 {
-        return Err(Failure::new(Exit::Failed, left(format!("{} failed", count(failed, "resource")))).hint(again));
+        return Err(
+            Failure::new(Exit::Failed, left(format!("{} failed", count(failed, "resource")))).hint(again)
+        );
     }
     if summary.unreachable > 0 {
         let names: Vec<&str> = plan.unreachable.iter().map(|(n, _)| n.as_str()).collect();
-        return Err(Failure::new(Exit::Unreachable, left(format!("{} could not be reached", names.join(", "))))
-            .hint(format!("bring {} back, then {again}", if names.len() == 1 { "it" } else { "them" })));
+        return Err(Failure::new(
+            Exit::Unreachable,
+            left(format!("{} could not be reached", names.join(", "))),
+        )
+        .hint(format!("bring {} back, then {again}", if names.len() == 1 { "it" } else { "them" })));
     }
     if !outcome.blocked.is_empty() {
         return Err(Failure::new(Exit::Failed, "some work was left undone").hint(again));

@@ -103,8 +103,8 @@ fn lab(args: &sandbox::Args, style: Style) -> Result<Exit, Failure> {
             crate::report::err(&format!("{text}\n"));
         }
     };
-    let report = sandbox::run(args, hosts, &progress)
-        .map_err(|e| Failure::new(Exit::Failed, format!("{e:#}")))?;
+    let report =
+        sandbox::run(args, hosts, &progress).map_err(|e| Failure::new(Exit::Failed, format!("{e:#}")))?;
     if style.json {
         crate::report::out(&format!("{}\n", report.json()));
     } else if !report.to_string().is_empty() {

@@ -28,8 +28,8 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
     let loaded = args.source.load(style)?;
     let (playbook, templates, sources) = common::playbook("deploy.yml", style)?;
     let nodes = common::nodes(&loaded.topology, &args.selection)?;
-    let stages = crate::plan::stages(&playbook, &args.stage)
-        .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let stages =
+        crate::plan::stages(&playbook, &args.stage).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     let options = args.connection.options(&loaded.topology);
     let question = Question {
         topology: &loaded.topology,

@@ -53,9 +53,12 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
         let Some(facts) = facts.get(&node) else { continue };
         let context = context(Situation { topology, node, facts })
             .map_err(|p| Failure::new(Exit::Wrong, format!("{name}: {}", p.join("; "))))?;
-        let primary = topology.nodes[node].instance.map(|i| topology.clusters[i.cluster].primary().name.clone());
+        let primary =
+            topology.nodes[node].instance.map(|i| topology.clusters[i.cluster].primary().name.clone());
         let desired = build(topology, node, &playbook, &stages, &templates, &context, primary.as_deref())
-            .map_err(|e| common::survey_failure(crate::engine::survey::SurveyError::Build(e), &sources, style))?;
+            .map_err(|e| {
+                common::survey_failure(crate::engine::survey::SurveyError::Build(e), &sources, style)
+            })?;
         for (_, resource) in &desired.resources {
             if let Some(file) = resource.file() {
                 let target = args.output.join(name).join(file.path.trim_start_matches('/'));
@@ -65,7 +68,12 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
             }
         }
     }
-    out(&format!("{} for {} below {}\n", count(files, "file"), count(nodes.len(), "node"), args.output.display()));
+    out(&format!(
+        "{} for {} below {}\n",
+        count(files, "file"),
+        count(nodes.len(), "node"),
+        args.output.display()
+    ));
     Ok(Exit::Done)
 }
 
@@ -79,7 +87,9 @@ async fn ask(args: &Args, loaded: &Loaded, nodes: &[usize]) -> Result<HashMap<us
     let (gathered, lost) = gather_all(topology, &connector, targets, &script::mark(), None, &sink).await;
     if let Some(l) = lost.first() {
         let message = format!("{}: {}", topology.nodes[l.node].name, l.error);
-        return Err(Failure::new(Exit::Unreachable, message).hint("`--offline` renders for an assumed machine"));
+        return Err(
+            Failure::new(Exit::Unreachable, message).hint("`--offline` renders for an assumed machine")
+        );
     }
     Ok(gathered.into_iter().map(|g| (g.node, g.facts)).collect())
 }

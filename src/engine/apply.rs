@@ -93,7 +93,8 @@ pub async fn apply(
         }
     }
     teller.abort();
-    let mut outcome = std::mem::take(&mut *run.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let mut outcome =
+        std::mem::take(&mut *run.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     outcome.interrupted = stop.load(Ordering::Relaxed);
     outcome
 }
@@ -163,7 +164,11 @@ async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
                     Some(node) => nodes.push(node),
                     None => {
                         for node in turn {
-                            run.block(&node.name, &stage.name, &format!("`{name}` comes first and has failed"));
+                            run.block(
+                                &node.name,
+                                &stage.name,
+                                &format!("`{name}` comes first and has failed"),
+                            );
                         }
                         continue;
                     }
@@ -323,7 +328,8 @@ async fn perform(
     for (index, task) in tasks.iter().enumerate() {
         ops.extend(task.actions.iter().map(|a| (index, a.clone())));
     }
-    let last_of: HashMap<usize, usize> = ops.iter().enumerate().map(|(at, (index, _))| (*index, at)).collect();
+    let last_of: HashMap<usize, usize> =
+        ops.iter().enumerate().map(|(at, (index, _))| (*index, at)).collect();
     let begun = Instant::now();
     let mut at = 0;
     while at < ops.len() {

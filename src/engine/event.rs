@@ -9,20 +9,58 @@ use crate::resource::Verdict;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A node cannot be worked on; said once.
-    Unreachable { node: String, error: String, hint: Option<String> },
+    Unreachable {
+        node: String,
+        error: String,
+        hint: Option<String>,
+    },
     /// A previous run's step still runs on the node; it is let finish.
-    Orphan { node: String },
+    Orphan {
+        node: String,
+    },
     /// The lock of a node was taken.
-    Locked { node: String },
-    Started { node: String, stage: String, resource: String },
-    Changed { node: String, stage: String, resource: String, verdict: Verdict, reason: String, seconds: f64 },
+    Locked {
+        node: String,
+    },
+    Started {
+        node: String,
+        stage: String,
+        resource: String,
+    },
+    Changed {
+        node: String,
+        stage: String,
+        resource: String,
+        verdict: Verdict,
+        reason: String,
+        seconds: f64,
+    },
     /// It was expected to change, and when it could be seen it was right already.
-    Unchanged { node: String, stage: String, resource: String },
-    Waiting { node: String, stage: String, what: String, seconds: f64, state: String },
-    Waited { node: String, stage: String, what: String, seconds: f64 },
+    Unchanged {
+        node: String,
+        stage: String,
+        resource: String,
+    },
+    Waiting {
+        node: String,
+        stage: String,
+        what: String,
+        seconds: f64,
+        state: String,
+    },
+    Waited {
+        node: String,
+        stage: String,
+        what: String,
+        seconds: f64,
+    },
     Failed(Failure),
     /// Left undone because something that it needs failed.
-    Blocked { node: String, stage: String, why: String },
+    Blocked {
+        node: String,
+        stage: String,
+        why: String,
+    },
     /// Ctrl-C was seen: what runs is finished, nothing new is begun.
     Stopping,
 }

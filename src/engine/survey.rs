@@ -137,10 +137,7 @@ pub async fn survey(question: Question<'_>, mark: &str, sink: &Sink) -> Result<S
 }
 
 /// The live leader's name per cluster index.
-fn leaders<'a>(
-    topology: &Topology,
-    nodes: impl Iterator<Item = &'a Gathered>,
-) -> HashMap<usize, String> {
+fn leaders<'a>(topology: &Topology, nodes: impl Iterator<Item = &'a Gathered>) -> HashMap<usize, String> {
     let mut leaders = HashMap::new();
     for node in nodes {
         if let (Some(at), Some(leader)) = (topology.nodes[node.node].instance, node.live.leader()) {
@@ -173,8 +170,15 @@ fn desire(
             let primary = || q.topology.clusters[i.cluster].primary().name.clone();
             leaders.get(&i.cluster).cloned().unwrap_or_else(primary)
         });
-        let built =
-            plan::build(q.topology, node.node, q.playbook, q.stages, q.templates, &context, leader.as_deref());
+        let built = plan::build(
+            q.topology,
+            node.node,
+            q.playbook,
+            q.stages,
+            q.templates,
+            &context,
+            leader.as_deref(),
+        );
         match built {
             Ok(d) => desired.push(d),
             Err(e) => errors.extend(e),
@@ -232,7 +236,11 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
                 *result = Some(value);
             }
         }
-        if results.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if results.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     results.into_iter().flatten().collect()

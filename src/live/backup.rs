@@ -47,10 +47,7 @@ pub fn parse(output: &str, stanza: &str) -> Option<Backups> {
             .filter(|b| b.get("error").and_then(Value::as_bool) != Some(true))
             .filter_map(|b| Some(b.get("label")?.as_str()?.to_owned()))
             .collect(),
-        last_stop_seconds: backups
-            .last()
-            .and_then(|b| b.pointer("/timestamp/stop"))
-            .and_then(Value::as_i64),
+        last_stop_seconds: backups.last().and_then(|b| b.pointer("/timestamp/stop")).and_then(Value::as_i64),
     })
 }
 

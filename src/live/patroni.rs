@@ -100,7 +100,8 @@ mod tests {
         let p = parse_patroni(old).unwrap();
         assert!(p.is_running() && p.is_leader());
         assert_eq!((p.server_version, p.version.as_str()), (Some(150_018), "3.0.2"));
-        let new = br#"{"state":"running","role":"replica","pending_restart":true,"patroni":{"version":"4.0.6"}}"#;
+        let new =
+            br#"{"state":"running","role":"replica","pending_restart":true,"patroni":{"version":"4.0.6"}}"#;
         let p = parse_patroni(new).unwrap();
         assert!(!p.is_leader() && p.pending_restart);
         assert_eq!(parse_patroni(b"{}"), None);

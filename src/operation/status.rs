@@ -113,11 +113,8 @@ pub fn cluster<'a>(
     seen: impl Fn(usize) -> Option<Seen<'a>>,
 ) -> ClusterStatus {
     let mut reasons = Vec::new();
-    let lives: Vec<(&Instance, &Live)> = cluster
-        .instances
-        .iter()
-        .filter_map(|i| Some((i, seen(i.node)?.ok()?.0)))
-        .collect();
+    let lives: Vec<(&Instance, &Live)> =
+        cluster.instances.iter().filter_map(|i| Some((i, seen(i.node)?.ok()?.0))).collect();
     // The leader's own view of the members is the freshest; else anybody's.
     let own_leaders: Vec<&str> = lives
         .iter()

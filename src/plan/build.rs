@@ -57,7 +57,13 @@ pub fn build(
                         if !id.starts_with("wait ")
                             && resources.iter().any(|(i, r)| *i == index && r.id() == id)
                         {
-                            errors.push(error(topology, node, &stage.name, entry, format!("`{id}` is there twice")));
+                            errors.push(error(
+                                topology,
+                                node,
+                                &stage.name,
+                                entry,
+                                format!("`{id}` is there twice"),
+                            ));
                         }
                         resources.push((index, resource));
                     }
@@ -144,9 +150,9 @@ fn rendered(args: Value, templates: &Templates, context: &Value) -> Result<Value
 fn value(yaml: &Yaml, templates: &Templates, context: &Value) -> Result<Value, TemplateError> {
     Ok(match &yaml.data {
         Data::Str(text) => templates.value(text, context)?,
-        Data::Seq(items) => Value::Array(
-            items.iter().map(|i| value(i, templates, context)).collect::<Result<_, _>>()?,
-        ),
+        Data::Seq(items) => {
+            Value::Array(items.iter().map(|i| value(i, templates, context)).collect::<Result<_, _>>()?)
+        }
         Data::Map(map) => {
             let mut object = Map::new();
             for (key, item) in map.iter() {

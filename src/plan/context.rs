@@ -124,7 +124,10 @@ fn postgres(
         Ok(profile) => {
             let rpo = node.u64_var("pg_rpo").unwrap_or(1 << 20);
             let checksum = node.bool_var("pg_checksum").unwrap_or(true);
-            c.insert("policy".into(), json!(Policy::new(profile, rpo, &text("patroni_watchdog_mode"), checksum)));
+            c.insert(
+                "policy".into(),
+                json!(Policy::new(profile, rpo, &text("patroni_watchdog_mode"), checksum)),
+            );
             match Tuning::compute(&tuning_input(node, cluster, s.facts, profile)) {
                 Ok(tuning) => drop(c.insert("tuning".into(), json!(tuning))),
                 Err(e) => errors.push(e.to_string()),
@@ -161,15 +164,20 @@ fn postgres(
                 }
             })
             .collect();
-        let port = |name: &str, usual: u16| {
-            node.u64_var(name).and_then(|p| u16::try_from(p).ok()).unwrap_or(usual)
-        };
+        let port =
+            |name: &str, usual: u16| node.u64_var(name).and_then(|p| u16::try_from(p).ok()).unwrap_or(usual);
         let destinations = Destinations {
             default: text("pg_default_service_dest"),
             postgres: cluster.port,
             pgbouncer: port("pgbouncer_port", 6432),
         };
-        match service::resolve(&list("pg_default_services"), &list("pg_services"), &members, &destinations, &rto) {
+        match service::resolve(
+            &list("pg_default_services"),
+            &list("pg_services"),
+            &members,
+            &destinations,
+            &rto,
+        ) {
             Ok(services) => drop(c.insert("services".into(), json!(services))),
             Err(e) => errors.push(format!("pg_services: {e}")),
         }

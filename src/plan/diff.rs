@@ -31,7 +31,8 @@ pub fn diff(
             Diff::Failed(why) => Step::Failed(why),
             Diff::Unknown { cause, predicted } => {
                 let serving = leader.is_some() && live.patroni.as_ref().is_some_and(|p| p.is_running());
-                let quiet = pending.paths.is_empty() && pending.packages.is_empty() && pending.started.is_empty();
+                let quiet =
+                    pending.paths.is_empty() && pending.packages.is_empty() && pending.started.is_empty();
                 match &playbook.stages[*stage].after {
                     Some(after) if !serving || !quiet => {
                         Step::KnownAfter { stage: after.clone(), change: predicted }

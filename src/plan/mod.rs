@@ -62,7 +62,10 @@ pub enum Step {
     Same,
     Change(Change),
     /// Seen again right before its stage; `change` is what is expected then.
-    KnownAfter { stage: String, change: Change },
+    KnownAfter {
+        stage: String,
+        change: Change,
+    },
     Wait(Wait),
     Note(String),
     Failed(String),
@@ -126,7 +129,9 @@ impl Plan {
                 for item in node.items.iter().filter(|i| i.stage == index) {
                     let Some(change) = item.step.change() else { continue };
                     let reason = match &item.step {
-                        Step::KnownAfter { stage, .. } => format!("{} (known after `{stage}`)", change.reason),
+                        Step::KnownAfter { stage, .. } => {
+                            format!("{} (known after `{stage}`)", change.reason)
+                        }
                         _ => change.reason.clone(),
                     };
                     lines.push(Line {
@@ -156,9 +161,18 @@ impl Plan {
         restarts
     }
 
-    /// What cannot be converged here and is said instead: (node, resource, why).
+    /// What cannot be converged here and is said instead: (nodes, resource, why), the same words once.
     pub fn notes(&self) -> Vec<(String, String, String)> {
-        self.steps(|s| if let Step::Note(why) = s { Some(why.clone()) } else { None })
+        let mut notes: Vec<(String, String, String)> = Vec::new();
+        for (node, resource, why) in
+            self.steps(|s| if let Step::Note(why) = s { Some(why.clone()) } else { None })
+        {
+            match notes.iter_mut().find(|(_, r, w)| *r == resource && *w == why) {
+                Some((nodes, _, _)) => *nodes = format!("{nodes}, {node}"),
+                None => notes.push((node, resource, why)),
+            }
+        }
+        notes
     }
 
     /// Resources whose observation failed: (node, resource, why).
@@ -172,11 +186,8 @@ impl Plan {
     }
 
     pub fn summary(&self) -> Summary {
-        let mut s = Summary {
-            nodes: self.nodes.len(),
-            unreachable: self.unreachable.len(),
-            ..Summary::default()
-        };
+        let mut s =
+            Summary { nodes: self.nodes.len(), unreachable: self.unreachable.len(), ..Summary::default() };
         for step in self.nodes.iter().flat_map(|n| n.items.iter().map(|i| &i.step)) {
             match (step.change(), step) {
                 (Some(change), _) => s.add(change.verdict),

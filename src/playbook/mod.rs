@@ -144,7 +144,9 @@ impl Reader<'_> {
         {
             match &include.data {
                 Data::Str(name) if map.iter().count() == 1 => self.file(name, Some(include.span), depth + 1),
-                _ => self.errors.push(Diagnostic::error(yaml.span, "`include` takes a playbook's name, alone")),
+                _ => {
+                    self.errors.push(Diagnostic::error(yaml.span, "`include` takes a playbook's name, alone"))
+                }
             }
             return;
         }
@@ -153,7 +155,8 @@ impl Reader<'_> {
         let Some(name) = self.string(&map, "stage", yaml.span) else { return };
         let on = self.word(&map, "on", ON);
         let order = self.word(&map, "order", ORDER).unwrap_or(Order::Parallel);
-        let after = map.get("after").and_then(|a| if let Data::Str(s) = &a.data { Some(s.clone()) } else { None });
+        let after =
+            map.get("after").and_then(|a| if let Data::Str(s) = &a.data { Some(s.clone()) } else { None });
         let Some(on) = on else {
             if map.get("on").is_none() {
                 self.errors.push(Diagnostic::error(yaml.span, format!("stage `{name}` needs `on`")));
@@ -249,7 +252,8 @@ impl Reader<'_> {
         let found = words.iter().find(|(w, _)| *w == typed).map(|(_, t)| *t);
         if found.is_none() {
             let list = words.iter().map(|(w, _)| *w).collect::<Vec<_>>();
-            let mut d = Diagnostic::error(value.span, format!("`{key}: {typed}` is none of {}", list.join(", ")));
+            let mut d =
+                Diagnostic::error(value.span, format!("`{key}: {typed}` is none of {}", list.join(", ")));
             if let Some(near) = nearest(typed, list.iter().copied()) {
                 d = d.help(format!("did you mean `{near}`?"));
             }

@@ -11,7 +11,8 @@ pub fn page(plan: &Plan, style: Style, next: &str) -> String {
     let mut s = String::new();
     let lines = plan.lines();
     let width = |f: fn(&Line) -> usize| lines.iter().map(f).max().unwrap_or(0);
-    let (names, resources) = (width(|l| l.node.chars().count()), width(|l| l.resource.chars().count()).min(48));
+    let (names, resources) =
+        (width(|l| l.node.chars().count()), width(|l| l.resource.chars().count()).min(48));
     let mut stage = "";
     for line in &lines {
         if line.stage != stage {

@@ -93,7 +93,10 @@ fn page(event: &Event, style: Style) -> Option<String> {
                 Verdict::Restart => style.red("!"),
                 Verdict::Run => style.bold(">"),
             };
-            format!("{stage:14}  {node}  {mark} {resource}  {reason}  {}\n", style.dim(&format!("{seconds:.1}s")))
+            format!(
+                "{stage:14}  {node}  {mark} {resource}  {reason}  {}\n",
+                style.dim(&format!("{seconds:.1}s"))
+            )
         }
         Event::Unchanged { node, stage, resource } => {
             format!("{stage:14}  {node}  = {resource}  as wanted\n")
@@ -116,7 +119,9 @@ fn page(event: &Event, style: Style) -> Option<String> {
             format!("{stage:14}  {node}  {} left undone: {why}\n", style.yellow("-"))
         }
         Event::Stopping => "interrupted: what runs is finished, nothing new is begun\n".to_owned(),
-        Event::Locked { .. } | Event::Started { .. } | Event::Waited { .. } | Event::Waiting { .. } => return None,
+        Event::Locked { .. } | Event::Started { .. } | Event::Waited { .. } | Event::Waiting { .. } => {
+            return None;
+        }
     })
 }
 

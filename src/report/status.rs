@@ -20,14 +20,15 @@ pub fn page(status: &ClusterStatus, style: Style) -> String {
     table.set_header(["  instance", "address", "role", "state", "TL", "lag", "services", "disk free"]);
     for i in &status.instances {
         let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        let units = if let Some(why) = &i.unreachable {
-            format!("unreachable: {}", why.lines().next().unwrap_or_default())
-        } else {
-            let parts = i.units.iter().map(|(unit, state)| {
-                if state == "active" { unit.clone() } else { format!("{unit} {state}") }
-            });
-            parts.collect::<Vec<_>>().join(", ")
-        };
+        let units =
+            if let Some(why) = &i.unreachable {
+                format!("unreachable: {}", why.lines().next().unwrap_or_default())
+            } else {
+                let parts = i.units.iter().map(|(unit, state)| {
+                    if state == "active" { unit.clone() } else { format!("{unit} {state}") }
+                });
+                parts.collect::<Vec<_>>().join(", ")
+            };
         let restart = if i.pending_restart { " (restart pending)" } else { "" };
         table.add_row([
             Cell::new(format!("  {}", i.name)),
@@ -50,7 +51,8 @@ pub fn page(status: &ClusterStatus, style: Style) -> String {
     };
     let backups = match (status.full_backups, status.last_backup_seconds) {
         (Some(n), Some(at)) => {
-            let at = jiff::Timestamp::from_second(at).map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+            let at =
+                jiff::Timestamp::from_second(at).map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
             format!("{n} full, last {}", at.unwrap_or_default())
         }
         (Some(n), None) => format!("{n} full"),

@@ -49,13 +49,17 @@ fn pgbackrest(user: &str, stanza: &str, words: &str) -> String {
 }
 
 fn info(user: &str, stanza: &str) -> Query {
-    Query::Script { key: key(stanza), script: pgbackrest(user, stanza, "--output=json --log-level-console=off info") }
+    Query::Script {
+        key: key(stanza),
+        script: pgbackrest(user, stanza, "--output=json --log-level-console=off info"),
+    }
 }
 
 fn backups(seen: &Seen<'_>, stanza: &str) -> Result<Backups, String> {
     match seen.observed.scripts.get(&key(stanza)) {
-        Some((0, output)) => parse(output, stanza)
-            .ok_or_else(|| format!("pgbackrest info cannot be read: {}", output.trim())),
+        Some((0, output)) => {
+            parse(output, stanza).ok_or_else(|| format!("pgbackrest info cannot be read: {}", output.trim()))
+        }
         Some((_, output)) => Err(output.lines().last().unwrap_or("pgbackrest info failed").to_owned()),
         None => Err("it was not asked".to_owned()),
     }

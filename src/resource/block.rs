@@ -36,7 +36,9 @@ impl Block {
         let join = |lines: &[&str]| lines.iter().map(|l| format!("{l}\n")).collect::<String>();
         match (at(&begin), at(&end)) {
             (None, None) => Ok(format!("{}{block}", join(&lines))),
-            (Some(b), Some(e)) if b < e => Ok(format!("{}{block}{}", join(&lines[..b]), join(&lines[e + 1..]))),
+            (Some(b), Some(e)) if b < e => {
+                Ok(format!("{}{block}{}", join(&lines[..b]), join(&lines[e + 1..])))
+            }
             _ => Err(format!(
                 "`{}` holds half of the block `{}`: put its two marker lines right or remove both",
                 self.path, self.marker
@@ -77,17 +79,13 @@ impl Kind for Block {
         let (owner, group, mode) =
             state.map_or(("root", "root", 0o644), |s| (s.owner.as_str(), s.group.as_str(), s.mode));
         let (diff, plus, minus) = unified(&old, &new);
-        let verdict = if old.contains(&format!("# {} begin", self.marker)) {
-            Verdict::Update
-        } else {
-            Verdict::Create
-        };
+        let verdict =
+            if old.contains(&format!("# {} begin", self.marker)) { Verdict::Update } else { Verdict::Create };
         let reason = match verdict {
             Verdict::Create => "block is missing".to_owned(),
             _ => format!("block differs (+{plus} -{minus})"),
         };
-        let mut change =
-            Change::new(verdict, reason, put(&self.path, &new, owner, group, mode, None));
+        let mut change = Change::new(verdict, reason, put(&self.path, &new, owner, group, mode, None));
         change.diff = Some(diff);
         change.puts.push((self.path.clone(), sha256(new.as_bytes())));
         Diff::Change(change)

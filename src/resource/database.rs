@@ -90,7 +90,8 @@ impl Spec {
         let (mut sql, mut reasons) = (Vec::new(), Vec::new());
         let usual = Value::Null;
         let seen = |key: &str| have.map_or(&usual, |h| h.get(key).unwrap_or(&usual));
-        let owner = self.owner.as_ref().filter(|o| have.is_some() && seen("owner").as_str() != Some(o.as_str()));
+        let owner =
+            self.owner.as_ref().filter(|o| have.is_some() && seen("owner").as_str() != Some(o.as_str()));
         if let Some(owner) = owner {
             sql.push(format!("ALTER DATABASE {ident} OWNER TO {};", sql_ident(owner)));
             reasons.push(format!("owner should be {owner}"));
@@ -106,7 +107,8 @@ impl Spec {
                 reasons.push(format!("{key} differs"));
             }
         }
-        if let Some(comment) = self.comment.as_ref().filter(|c| seen("comment").as_str() != Some(c.as_str())) {
+        if let Some(comment) = self.comment.as_ref().filter(|c| seen("comment").as_str() != Some(c.as_str()))
+        {
             sql.push(format!("COMMENT ON DATABASE {ident} IS {};", sql_literal(comment)));
             reasons.push("comment differs".to_owned());
         }
@@ -120,12 +122,17 @@ impl Kind for Database {
     }
 
     fn queries(&self) -> Vec<Query> {
-        vec![Query::Script { key: DATABASES_KEY.into(), script: self.server.run("postgres", DATABASES, false) }]
+        vec![Query::Script {
+            key: DATABASES_KEY.into(),
+            script: self.server.run("postgres", DATABASES, false),
+        }]
     }
 
     fn diff(&self, seen: &Seen<'_>) -> Diff {
         if self.database.state.as_deref().is_some_and(|s| s != "create") {
-            return Diff::Note("`state` other than `create` is not done yet: the database is left alone".into());
+            return Diff::Note(
+                "`state` other than `create` is not done yet: the database is left alone".into(),
+            );
         }
         let databases = json(seen.observed.scripts.get(DATABASES_KEY));
         let have = databases.as_ref().ok().and_then(|d| d.get(&self.database.name));

@@ -83,7 +83,10 @@ pub enum Diff {
     Same,
     Change(Change),
     /// It can only be seen after an earlier stage has run; `predicted` is what a blank node needs.
-    Unknown { cause: String, predicted: Change },
+    Unknown {
+        cause: String,
+        predicted: Change,
+    },
     /// Not a change: something to wait for before going on.
     Wait(Wait),
     /// Cannot be converged here, and is no failure: it is said, not done.

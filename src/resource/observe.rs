@@ -19,7 +19,11 @@ pub(super) const CONTENT_LIMIT: usize = 64 * 1024;
 pub enum Query {
     /// Type, mode, owner, and for a file its sha256. With `want` and `show`, a file whose sha256
     /// differs comes back with its content, for the diff.
-    Path { path: String, want: Option<String>, show: bool },
+    Path {
+        path: String,
+        want: Option<String>,
+        show: bool,
+    },
     /// The content of a small file, always.
     Content(String),
     Package(String),
@@ -28,7 +32,10 @@ pub enum Query {
     Group(String),
     Sysctl(String),
     /// A script of the kind's own; `key` is shared by resources that ask the same.
-    Script { key: String, script: String },
+    Script {
+        key: String,
+        script: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,8 +34,11 @@ impl Kind for Package {
         if missing.is_empty() {
             return Diff::Same;
         }
-        let mut change =
-            Change::new(Verdict::Create, format!("missing: {}", short_list(&missing)), self.install(&missing));
+        let mut change = Change::new(
+            Verdict::Create,
+            format!("missing: {}", short_list(&missing)),
+            self.install(&missing),
+        );
         change.installs = missing;
         Diff::Change(change)
     }

@@ -163,9 +163,8 @@ impl Spec {
         if !options.is_empty() {
             sql.push(format!("ALTER ROLE {ident} WITH {};", options.join(" ")));
         }
-        let granted = |name: &str| {
-            seen("roles").as_array().is_some_and(|r| r.iter().any(|g| g.as_str() == Some(name)))
-        };
+        let granted =
+            |name: &str| seen("roles").as_array().is_some_and(|r| r.iter().any(|g| g.as_str() == Some(name)));
         for (role, want) in self.memberships()? {
             if want && !granted(&role) {
                 sql.push(format!("GRANT {} TO {ident};", sql_ident(&role)));
@@ -182,7 +181,8 @@ impl Spec {
                 reasons.push(format!("{key} differs"));
             }
         }
-        if let Some(comment) = self.comment.as_ref().filter(|c| seen("comment").as_str() != Some(c.as_str())) {
+        if let Some(comment) = self.comment.as_ref().filter(|c| seen("comment").as_str() != Some(c.as_str()))
+        {
             sql.push(format!("COMMENT ON ROLE {ident} IS {};", sql_literal(comment)));
             reasons.push("comment differs".to_owned());
         }
@@ -217,9 +217,8 @@ pub(super) fn setting(what: &str, ident: &str, key: &str, value: &Value, have: &
     } else {
         vec![sql_literal(&value)]
     };
-    let bare = |v: &str| {
-        v.split(',').map(|w| w.trim().trim_matches('"').to_owned()).collect::<Vec<_>>().join(",")
-    };
+    let bare =
+        |v: &str| v.split(',').map(|w| w.trim().trim_matches('"').to_owned()).collect::<Vec<_>>().join(",");
     let same = current.is_some_and(|c| c == value || (list && bare(&c) == bare(&value)));
     (format!("ALTER {what} {ident} SET {name} TO {};", words.join(", ")), same)
 }
@@ -283,7 +282,9 @@ mod tests {
 
     #[test]
     fn a_missing_role_is_created_with_all_it_needs() {
-        let s = spec(json!({"name": "o'app\"", "password": "secret", "roles": ["dbrole_readonly"], "comment": "it's"}));
+        let s = spec(
+            json!({"name": "o'app\"", "password": "secret", "roles": ["dbrole_readonly"], "comment": "it's"}),
+        );
         let (sql, reasons) = s.statements(None, "pg-test").unwrap();
         assert_eq!(reasons, ["missing"]);
         assert_eq!(sql[0], "CREATE ROLE \"o'app\"\"\" LOGIN;");
@@ -294,8 +295,10 @@ mod tests {
 
     #[test]
     fn a_role_as_wanted_needs_nothing() {
-        let s = spec(json!({"name": "a", "password": "p", "login": true, "roles": ["x", {"name": "y", "state": "revoke"}],
-            "parameters": {"search_path": "a, public"}, "expire_at": "2030-01-01"}));
+        let s = spec(
+            json!({"name": "a", "password": "p", "login": true, "roles": ["x", {"name": "y", "state": "revoke"}],
+            "parameters": {"search_path": "a, public"}, "expire_at": "2030-01-01"}),
+        );
         let have = json!({"login": true, "password": s.verifier("c"), "roles": ["x", "z"], "connlimit": -1,
             "expire": "2030-01-01 00:00:00", "parameters": ["search_path=a, public"]});
         assert_eq!(s.statements(Some(&have), "c").unwrap(), (vec![], vec![]));
@@ -305,7 +308,13 @@ mod tests {
 
     #[test]
     fn list_settings_are_lists_and_others_are_one_word() {
-        let (sql, same) = setting("ROLE", "\"a\"", "search_path", &json!("app, public"), &json!(["search_path=app, public"]));
+        let (sql, same) = setting(
+            "ROLE",
+            "\"a\"",
+            "search_path",
+            &json!("app, public"),
+            &json!(["search_path=app, public"]),
+        );
         assert_eq!((sql.as_str(), same), ("ALTER ROLE \"a\" SET \"search_path\" TO 'app', 'public';", true));
         let (sql, same) = setting("DATABASE", "\"d\"", "x.y", &json!(5), &json!([]));
         assert_eq!((sql.as_str(), same), ("ALTER DATABASE \"d\" SET \"x\".\"y\" TO '5';", false));

@@ -88,13 +88,18 @@ impl Service {
 
     /// `verb` (start, reload, restart) between a measurement and the stamp that keeps it. The
     /// measurement comes first: a file that changes meanwhile must not count as loaded.
-    fn load(&self, verb: &str, unmask: bool) -> String {
+    fn load(&self, verb: &str) -> String {
         let unit = shell(&self.name);
-        let unmask = if unmask { format!("systemctl unmask -q {unit} || exit\n") } else { String::new() };
-        let enable = if self.enabled { format!("systemctl enable -q {unit} || exit\n") } else { String::new() };
+        let enable = if self.enabled {
+            format!("systemctl is-enabled -q {unit} || systemctl enable -q {unit} || exit\n")
+        } else {
+            String::new()
+        };
         format!(
             r#"R=$({restart}); L=$({reload})
-{unmask}systemctl daemon-reload || exit
+# Masked by `package`, so that it could not start before now.
+[ "$(readlink {file})" != /dev/null ] || systemctl unmask -q {unit} || exit
+systemctl daemon-reload || exit
 {enable}systemctl reset-failed -q {unit} 2>/dev/null
 if ! systemctl {verb} {unit} || ! systemctl -q is-active {unit}; then
   systemctl --no-pager -n 0 status {unit}
@@ -105,6 +110,7 @@ mkdir -p {STAMPS} && printf 'restart %s\nreload %s\n' "$R" "$L" >{stamp}.new && 
             restart = Self::measure(&self.restart_on, &self.restart_on_packages),
             reload = Self::measure(&self.reload_on, &[]),
             name = self.name,
+            file = shell(&format!("/etc/systemd/system/{}.service", self.name)),
             stamp = shell(&self.stamp_path()),
         )
     }
@@ -148,7 +154,6 @@ impl Kind for Service {
         if seen.pending.started.contains(&self.name) {
             return Diff::Same;
         }
-        let masked = unit.load == "masked";
         let stamp = seen.observed.contents.get(&self.stamp_path());
         let stamp = stamp.map(|s| String::from_utf8_lossy(s).into_owned()).unwrap_or_default();
         let stamped = |key: &str| stamp.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' '));
@@ -159,7 +164,7 @@ impl Kind for Service {
                 _ => "not running",
             };
             // A service that is on its way up is started again: that waits for the same job.
-            let mut change = Change::new(Verdict::Run, format!("start: {reason}"), self.load("start", masked));
+            let mut change = Change::new(Verdict::Run, format!("start: {reason}"), self.load("start"));
             change.starts.push(self.name.clone());
             return Diff::Change(change);
         }
@@ -171,7 +176,7 @@ impl Kind for Service {
             let mut change = Change::new(
                 Verdict::Restart,
                 "restart: files or packages are newer than what it runs",
-                self.load("restart", masked),
+                self.load("restart"),
             );
             change.restarts = Some(self.name.clone());
             return Diff::Change(change);
@@ -181,7 +186,7 @@ impl Kind for Service {
             return Diff::Change(Change::new(
                 Verdict::Update,
                 "reload: config is newer than what it runs",
-                self.load("reload", masked),
+                self.load("reload"),
             ));
         }
         if self.enabled && unit.file != "enabled" && unit.file != "static" {

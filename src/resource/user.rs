@@ -78,7 +78,8 @@ impl Kind for User {
     fn diff(&self, seen: &Seen<'_>) -> Diff {
         let name = shell(&self.name);
         let Some(have) = seen.observed.users.get(&self.name) else {
-            let mut options = vec![format!("--home-dir {} --shell {}", shell(&self.home), shell(&self.shell))];
+            let mut options =
+                vec![format!("--home-dir {} --shell {}", shell(&self.home), shell(&self.shell))];
             options.push("--create-home".to_owned());
             if self.system {
                 options.push("--system".to_owned());

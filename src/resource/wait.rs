@@ -23,11 +23,15 @@ pub enum PatroniState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    Patroni { want: PatroniState },
+    Patroni {
+        want: PatroniState,
+    },
     /// An etcd endpoint answers that it has quorum.
     Etcd,
     /// Something listens on this TCP port of the node.
-    Port { port: u16 },
+    Port {
+        port: u16,
+    },
 }
 
 /// What to wait for, and how long.

@@ -63,6 +63,8 @@ impl<'a> Node<'a> {
     pub(super) fn stop(&self) -> Result<()> {
         self.cgroup.kill()?;
         self.cgroup.remove()?;
+        // While the bridge still says whose cable it is.
+        self.unplug()?;
         host::unmount_under(&self.root())
     }
 

@@ -5,8 +5,8 @@ mod assets;
 
 pub use assets::{Assets, playbook_names, template_names};
 
-use minijinja::value::{Kwargs, Serde, Value as Jinja};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value as Jinja};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
@@ -59,13 +59,15 @@ impl Templates {
         env.add_filter("pgb", |v: Jinja| quote::pgbouncer(&v.to_string()));
         env.add_filter("shell", |v: Jinja| quote::shell(&v.to_string()));
         env.add_filter("line", line);
+        env.add_filter("pgb_key", pgb_key);
         env.add_filter("bool", truth);
         env.add_function("fail", |message: String, _: Kwargs| -> Result<Jinja, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         for name in template_names() {
             let source = assets.template(&name).unwrap_or_default();
-            env.add_template_owned(name.clone(), source.clone()).map_err(|e| error(Some(&name), &source, &e))?;
+            env.add_template_owned(name.clone(), source.clone())
+                .map_err(|e| error(Some(&name), &source, &e))?;
         }
         Ok(Self { env })
     }
@@ -134,6 +136,17 @@ fn line(value: &Jinja) -> Result<String, minijinja::Error> {
     Ok(text)
 }
 
+/// A key of `PgBouncer`'s ini sections, which take no quotes around some names (its manual, "Section
+/// [users]"): plain words only, refused otherwise.
+fn pgb_key(value: &Jinja) -> Result<String, minijinja::Error> {
+    let text = value.to_string();
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+        let message = format!("PgBouncer takes only letters, digits, `_`, `.` and `-` here, not `{text}`");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
+    }
+    Ok(text)
+}
+
 /// Ansible's `bool`: words too, not Python's truth.
 fn truth(value: &Jinja) -> bool {
     match value.as_str() {
@@ -184,7 +197,9 @@ mod tests {
         let t = templates();
         let e = t.value("{{ pg_pasword }} {{ secret }}", &json!({"secret": "hunter2"})).unwrap_err();
         assert!(e.message.contains("undefined value") && !e.message.contains("hunter2"), "{e}");
-        assert!(t.expression("nothing", &json!({})).unwrap_err().message.contains("`nothing` is not defined"));
+        assert!(
+            t.expression("nothing", &json!({})).unwrap_err().message.contains("`nothing` is not defined")
+        );
     }
 
     #[test]

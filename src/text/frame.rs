@@ -92,9 +92,7 @@ pub fn script_with_stdin(mark: &str, body: &str) -> String {
 }
 
 fn function(mark: &str, body: &str) -> String {
-    format!(
-        "pgctl_main() {{\nM='{mark}'\n{RECORD_HELPERS}\n{body}\nprintf '%s DONE\\n' \"$M\"\n}}"
-    )
+    format!("pgctl_main() {{\nM='{mark}'\n{RECORD_HELPERS}\n{body}\nprintf '%s DONE\\n' \"$M\"\n}}")
 }
 
 /// `begin ID`, `end ID CODE`, and a clean environment.
@@ -121,17 +119,11 @@ mod tests {
             "echo welcome; echo '@x B a'\n{}",
             script("@m", "begin a; printf 'x\\n\\ny'; end a 3\necho noise\nbegin b c; end 'b c' 0")
         );
-        let record = |id: &str, code, output: &str| {
-            Frame::End(Record { id: id.into(), code, output: output.into() })
-        };
+        let record =
+            |id: &str, code, output: &str| Frame::End(Record { id: id.into(), code, output: output.into() });
         assert_eq!(
             run(&script),
-            vec![
-                Frame::Begin("a".into()),
-                record("a", 3, "x\n\ny"),
-                Frame::Begin("b".into()),
-                Frame::Done
-            ]
+            vec![Frame::Begin("a".into()), record("a", 3, "x\n\ny"), Frame::Begin("b".into()), Frame::Done]
         );
     }
 
@@ -150,10 +142,7 @@ mod tests {
             let mut frames = reader.push(&bytes[..split]);
             frames.extend(reader.push(&bytes[split..]));
             assert_eq!(frames.len(), 3, "split at {split}");
-            assert_eq!(
-                frames[1],
-                Frame::End(Record { id: "a".into(), code: 0, output: "hello\n".into() })
-            );
+            assert_eq!(frames[1], Frame::End(Record { id: "a".into(), code: 0, output: "hello\n".into() }));
         }
     }
 }
