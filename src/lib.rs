@@ -1,4 +1,4 @@
-//! pgctl: provisions and runs `PostgreSQL` HA clusters on plain Linux nodes over SSH.
+//! pgctl: provisions and runs PostgreSQL HA clusters on plain Linux nodes over SSH.
 //!
 //! # The map
 //!

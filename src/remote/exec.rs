@@ -326,13 +326,14 @@ impl Drop for Closing {
 }
 
 impl Session {
-    /// Sends a TERM to the process group of a script that nobody waits for. From a channel of its own: sshd passes
+    /// Sends a TERM to the process group of a script that nobody waits for, and gives it 5 s to tidy up. From a channel of its own: sshd passes
     /// no signals on for root, nor to what runs under sudo. The token in its environment makes sure that it is the script.
     async fn reap(&self, launch: &Launch) {
         let Some(pid) = launch.pid.get() else { return };
         let script = format!(
             "main() {{ if tr '\\0' '\\n' <'/proc/{pid}/environ' 2>/dev/null | grep -qx 'PGCTL_RUN={}'; then\n\
-             read -r stat <'/proc/{pid}/stat'; set -- ${{stat##*) }}; kill -TERM \"-$3\"; fi; }}\nmain </dev/null\n",
+             read -r stat <'/proc/{pid}/stat'; set -- ${{stat##*) }}; kill -TERM \"-$3\"\n\
+             for second in 1 2 3 4 5; do sleep 1; [ -d '/proc/{pid}' ] || break; done; fi; }}\nmain </dev/null\n",
             launch.token
         );
         let reaper = Arc::new(Launch::new(self, launch.sudo.is_none()));

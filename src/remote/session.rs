@@ -1,7 +1,7 @@
 //! An open login on a node: channels for scripts, tunnels for HTTP. Everything on one connection.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::client::Msg;
 use russh::{Channel, ChannelOpenFailure, ChannelStream, Disconnect};
@@ -14,8 +14,8 @@ use super::target::{Become, Target};
 /// Channels at once on one connection. sshd's `MaxSessions` is 10, but it frees a place late: refusals were seen from 6
 /// on (crates.md, 1.5).
 const CHANNELS: usize = 4;
-/// Tries to open a channel before a refusal is believed.
-const OPENS: u32 = 8;
+/// How long refusals are put down to our own channels: with a small `MaxSessions` one of them has to end first.
+const OPENING: Duration = Duration::from_secs(15);
 
 /// A login on a node. Cheap to clone; the connection ends with the last clone, or with [`Session::close`].
 #[derive(Clone)]
@@ -80,16 +80,18 @@ impl Session {
     /// A channel for a command; it keeps its place among the [`CHANNELS`] until the permit is dropped.
     pub(super) async fn channel(&self) -> Result<(Channel<Msg>, OwnedSemaphorePermit), Problem> {
         let permit = Arc::clone(&self.inner.channels).acquire_owned().await.map_err(|_| self.lost())?;
-        let mut attempt = 1;
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(20);
         loop {
             match self.inner.link.handle.channel_open_session().await {
                 Ok(channel) => return Ok((channel, permit)),
                 // "Connect failed" is how sshd says that `MaxSessions` is reached; places come free late.
                 Err(russh::Error::ChannelOpenFailure(
                     ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage,
-                )) if attempt < OPENS => {
-                    tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
-                    attempt += 1;
+                )) if start.elapsed() < OPENING => {
+                    tokio::time::sleep(pause).await;
+                    // Steady from here on: who waits longer must not lose to who comes later.
+                    pause = (pause * 2).min(Duration::from_millis(160));
                 }
                 Err(russh::Error::ChannelOpenFailure(why)) => {
                     return Err(Problem::Channel { why: why.description().to_lowercase() });
