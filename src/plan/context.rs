@@ -298,15 +298,21 @@ fn roles(node: &Node, cluster: &Cluster) -> (Vec<Value>, Vec<Value>) {
             None => roles.push(user),
         }
     }
-    let users = roles.iter().filter(|r| r.get("pgbouncer") == Some(&Value::Bool(true))).map(|r| {
-        let word = |key: &str| r.get(key).and_then(Value::as_str).unwrap_or_default();
-        json!({
-            "name": word("name"),
-            "secret": scram::stored(word("password"), &cluster.name, word("name")),
-            "pool_mode": r.get("pool_mode").cloned().unwrap_or(Value::Null),
-            "pool_connlimit": r.get("pool_connlimit").cloned().unwrap_or(Value::Null),
+    let dbsu = text("pg_dbsu");
+    let word = |r: &Value, key: &str| r.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let users = roles
+        .iter()
+        .filter(|r| r.get("pgbouncer") == Some(&Value::Bool(true)) || word(r, "name") == dbsu)
+        .map(|r| {
+            let secret = scram::stored(&word(r, "password"), &cluster.name, &word(r, "name"));
+            json!({
+                "name": word(r, "name"),
+                // Without a password a user comes in as the operating system's user, or not at all.
+                "secret": if secret.is_empty() { scram::LOCKED } else { &secret },
+                "pool_mode": r.get("pool_mode").cloned().unwrap_or(Value::Null),
+                "pool_connlimit": r.get("pool_connlimit").cloned().unwrap_or(Value::Null),
+            })
         })
-    });
-    let users = users.collect();
+        .collect();
     (roles, users)
 }
