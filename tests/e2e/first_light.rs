@@ -14,8 +14,12 @@ pub(crate) fn serves(lab: &Lab, nodes: &[u8]) {
     let (user, password) = USER;
     for &n in nodes {
         let table = format!("written_through_{n}");
-        let write = format!("CREATE TABLE IF NOT EXISTS {table} (v int); INSERT INTO {table} VALUES ({n}); SELECT pg_current_wal_lsn()");
-        eventually(&format!("a write through port 5433 of node {n}"), || lab.sql(n, 5433, user, password, &write));
+        let write = format!(
+            "CREATE TABLE IF NOT EXISTS {table} (v int); INSERT INTO {table} VALUES ({n}); SELECT pg_current_wal_lsn()"
+        );
+        eventually(&format!("a write through port 5433 of node {n}"), || {
+            lab.sql(n, 5433, user, password, &write)
+        });
         let read = format!("SELECT pg_is_in_recovery() || ' ' || max(v) FROM {table}");
         let want = format!("true {n}");
         eventually(&format!("the row on a replica through port 5434 of node {n}"), || {
@@ -23,8 +27,16 @@ pub(crate) fn serves(lab: &Lab, nodes: &[u8]) {
             if got == want { Ok(()) } else { Err(got) }
         });
         let (admin, password) = ADMIN;
-        assert_eq!(lab.sql(n, 5436, admin, password, "SELECT pg_is_in_recovery()"), Ok("f".into()), "port 5436");
-        assert_eq!(lab.sql(n, 5438, admin, password, "SELECT pg_is_in_recovery()"), Ok("t".into()), "port 5438");
+        assert_eq!(
+            lab.sql(n, 5436, admin, password, "SELECT pg_is_in_recovery()"),
+            Ok("f".into()),
+            "port 5436"
+        );
+        assert_eq!(
+            lab.sql(n, 5438, admin, password, "SELECT pg_is_in_recovery()"),
+            Ok("t".into()),
+            "port 5438"
+        );
         assert!(lab.sql(n, 5433, user, "wrong", "SELECT 1").is_err(), "a wrong password is let in");
     }
 }
@@ -88,8 +100,22 @@ fn first_light(image: &str, net: &str, version: &str) {
     assert_eq!(info.out.matches("full backup:").count(), 1, "{}", info.out);
     for n in 1..=3 {
         lab.on(n, &["haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg"]).ended(0);
-        lab.on(n, &["runuser", "-u", "postgres", "--", "patroni", "--validate-config", "/etc/patroni/patroni.yml"]).ended(0);
-        lab.on(n, &["systemd-analyze", "verify", "/etc/systemd/system/patroni.service", "/etc/systemd/system/etcd.service"]).ended(0);
+        // Patroni 3.0 has no way to leave out that its own ports are in use; nothing else may be wrong.
+        let validate =
+            ["runuser", "-u", "postgres", "--", "patroni", "--validate-config", "/etc/patroni/patroni.yml"];
+        let said = lab.on(n, &validate);
+        let other = said.err.lines().filter(|l| !l.is_empty() && !l.contains("is already in use"));
+        assert_eq!(other.collect::<Vec<_>>(), Vec::<&str>::new(), "{}", said.out);
+        lab.on(
+            n,
+            &[
+                "systemd-analyze",
+                "verify",
+                "/etc/systemd/system/patroni.service",
+                "/etc/systemd/system/etcd.service",
+            ],
+        )
+        .ended(0);
     }
     lives(&lab);
 }
@@ -141,7 +167,8 @@ fn lives(lab: &Lab) {
     let after: Vec<String> = (2..=3).map(|n| lab.on(n, &postmaster).ended(0).out).collect();
     assert_eq!(before[1..], after, "a deploy restarted PostgreSQL");
     // The new leader archives into its own repository.
-    let leader = (1..=3).find(|&n| lab.sql(n, 5432, ADMIN.0, ADMIN.1, "SELECT pg_is_in_recovery()") == Ok("f".into()));
+    let leader =
+        (1..=3).find(|&n| lab.sql(n, 5432, ADMIN.0, ADMIN.1, "SELECT pg_is_in_recovery()") == Ok("f".into()));
     let check = ["runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=pg-test", "check"];
     lab.on(leader.expect("somebody leads"), &check).ended(0);
 }
@@ -163,7 +190,13 @@ fn a_first_deploy_with_a_node_powered_off_serves_the_others_and_is_completed_lat
     let said = lab.pgctl(&["deploy", "-y"]).ended(4);
     said.says("pg-test-3").says("could not be reached").says("bring it back");
     eventually("a write through the two that are there", || {
-        lab.sql(2, 5433, USER.0, USER.1, "CREATE TABLE IF NOT EXISTS early (v int); INSERT INTO early VALUES (7)")
+        lab.sql(
+            2,
+            5433,
+            USER.0,
+            USER.1,
+            "CREATE TABLE IF NOT EXISTS early (v int); INSERT INTO early VALUES (7)",
+        )
     });
     lab.power("start", 3);
     lab.pgctl(&["deploy", "-y"]).ended(0);

@@ -113,11 +113,16 @@ impl Lab {
     }
 
     /// One query through a port of a node, as a client on the control machine would.
-    pub(crate) fn sql(&self, seq: u8, port: u16, user: &str, password: &str, sql: &str) -> Result<String, String> {
-        let target = format!(
-            "host={} port={port} user={user} dbname=test connect_timeout=5",
-            self.address(seq)
-        );
+    pub(crate) fn sql(
+        &self,
+        seq: u8,
+        port: u16,
+        user: &str,
+        password: &str,
+        sql: &str,
+    ) -> Result<String, String> {
+        let target =
+            format!("host={} port={port} user={user} dbname=test connect_timeout=5", self.address(seq));
         let output = Command::new("psql")
             .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", &target, "-c", sql])
             .env("PGPASSWORD", password)

@@ -39,7 +39,11 @@ fn wrong_things_fail_clearly_and_change_nothing() {
         .lines()
         .map(|l| {
             let host = l.split_whitespace().next().unwrap();
-            if host.contains(&lab.address(2)) { format!("{host} {} {}\n", words[0], words[1]) } else { format!("{l}\n") }
+            if host.contains(&lab.address(2)) {
+                format!("{host} {} {}\n", words[0], words[1])
+            } else {
+                format!("{l}\n")
+            }
         })
         .collect();
     assert_ne!(record, forged);
@@ -55,7 +59,9 @@ fn wrong_things_fail_clearly_and_change_nothing() {
     }
     let private = list["nodes"][0]["ssh"]["key"].as_str().unwrap();
     assert_eq!(std::fs::metadata(private).unwrap().permissions().mode() & 0o077, 0);
-    let connect = format!("ansible_user: ordinary\n    ansible_ssh_private_key_file: {private}\n    ansible_ssh_common_args: -o UserKnownHostsFile={known}\n    admin_ip:");
+    let connect = format!(
+        "ansible_user: ordinary\n    ansible_ssh_private_key_file: {private}\n    ansible_ssh_common_args: -o UserKnownHostsFile={known}\n    admin_ip:"
+    );
     let user = lab.variant("user.yml", "admin_ip:", &connect);
     let said = pgctl(&["deploy", "-y", &user]).ended(4);
     said.says("sudo").says("ordinary").says("hint:");
