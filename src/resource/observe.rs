@@ -56,6 +56,8 @@ pub struct PathState {
     pub sha256: Option<String>,
     /// Where a link points.
     pub target: Option<String>,
+    /// Last change of the content, nanoseconds since the epoch.
+    pub changed: u128,
 }
 
 /// `systemctl show` of one unit.
@@ -158,7 +160,7 @@ pub fn script<'a>(queries: impl IntoIterator<Item = &'a Query>) -> String {
     };
     if !b.paths.is_empty() {
         let all = words(b.paths.keys());
-        part("paths", &format!("stat -c '%F|%a|%U|%G|%n' -- {all} 2>/dev/null; true"));
+        part("paths", &format!("stat -c '%F|%a|%U|%G|%.9Y|%n' -- {all} 2>/dev/null; true"));
         part(
             "links",
             &format!(
@@ -340,7 +342,7 @@ fn odd(part: &'static str, line: &str) -> ObserveError {
 }
 
 fn path_state(line: &str) -> Option<(String, PathState)> {
-    let mut f = line.splitn(5, '|');
+    let mut f = line.splitn(6, '|');
     let kind = match f.next()? {
         "regular file" | "regular empty file" => PathKind::File,
         "directory" => PathKind::Directory,
@@ -348,8 +350,10 @@ fn path_state(line: &str) -> Option<(String, PathState)> {
         _ => PathKind::Other,
     };
     let mode = u32::from_str_radix(f.next()?, 8).ok()?;
-    let (owner, group, path) = (f.next()?.to_owned(), f.next()?.to_owned(), f.next()?.to_owned());
-    Some((path, PathState { kind, mode, owner, group, sha256: None, target: None }))
+    let (owner, group) = (f.next()?.to_owned(), f.next()?.to_owned());
+    let (seconds, nanos) = f.next()?.split_once('.')?;
+    let changed = seconds.parse::<u128>().ok()? * 1_000_000_000 + nanos.parse::<u128>().ok()?;
+    Some((f.next()?.to_owned(), PathState { kind, mode, owner, group, sha256: None, target: None, changed }))
 }
 
 fn encoded(line: &str) -> Option<(String, Vec<u8>)> {

@@ -2,7 +2,8 @@
 //!
 //! What a service last loaded is stamped on the node: a hash of its watched files and packages, made
 //! on the node at the moment of loading. A run that dies between writing a file and reloading is
-//! healed by the next one, because the stamp still tells the truth.
+//! healed by the next one, because the stamp still tells the truth. A watched file that is younger than the
+//! stamp counts as not loaded too, whatever it holds: somebody may have loaded another content meanwhile.
 
 use serde::Deserialize;
 
@@ -73,6 +74,15 @@ impl Service {
         Some(sha256(text.as_bytes()))
     }
 
+    /// Whether any of `files` was written after the service last loaded, or will be by this plan.
+    fn younger(&self, seen: &Seen<'_>, files: &[String]) -> bool {
+        let loaded = seen.observed.paths.get(&self.stamp_path()).map_or(0, |s| s.changed);
+        files.iter().any(|path| {
+            seen.pending.paths.contains_key(path)
+                || seen.observed.paths.get(path).is_some_and(|s| s.changed > loaded)
+        })
+    }
+
     /// Shell that prints what [`Self::expected`] computes, from what is on disk now.
     fn measure(files: &[String], packages: &[String]) -> String {
         let mut parts = vec![":".to_owned()];
@@ -139,7 +149,8 @@ impl Kind for Service {
     fn queries(&self) -> Vec<Query> {
         let mut queries =
             vec![Query::Unit(format!("{}.service", self.name)), Query::Content(self.stamp_path())];
-        for path in self.reload_on.iter().chain(&self.restart_on) {
+        let stamp = self.stamp_path();
+        for path in self.reload_on.iter().chain(&self.restart_on).chain([&stamp]) {
             queries.push(Query::Path { path: path.clone(), want: None, show: false });
         }
         queries.extend(self.restart_on_packages.iter().cloned().map(Query::Package));
@@ -172,7 +183,8 @@ impl Kind for Service {
             return Diff::Same;
         }
         let expected = self.expected(seen, &self.restart_on, &self.restart_on_packages);
-        if expected.is_none() || expected.as_deref() != stamped("restart") {
+        let younger = self.younger(seen, &self.restart_on);
+        if younger || expected.is_none() || expected.as_deref() != stamped("restart") {
             let mut change = Change::new(
                 Verdict::Restart,
                 "restart: files or packages are newer than what it runs",
@@ -182,7 +194,8 @@ impl Kind for Service {
             return Diff::Change(change);
         }
         let expected = self.expected(seen, &self.reload_on, &[]);
-        if expected.is_none() || expected.as_deref() != stamped("reload") {
+        let younger = self.younger(seen, &self.reload_on);
+        if younger || expected.is_none() || expected.as_deref() != stamped("reload") {
             return Diff::Change(Change::new(
                 Verdict::Update,
                 "reload: config is newer than what it runs",
