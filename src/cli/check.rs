@@ -35,7 +35,9 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
     for &node in &nodes {
         // Values that only show when they are used: HBA rules, services, tuning.
         let facts = Facts::assumed(&topology.nodes[node].name, "12");
-        if let Err(problems) = crate::plan::context(Situation { topology, node, facts: &facts }) {
+        if let Err(problems) =
+            crate::plan::context(Situation { topology, node, facts: &facts, present: &nodes })
+        {
             let name = &topology.nodes[node].name;
             wrong.extend(problems.into_iter().map(|p| (name.clone(), p)));
         }

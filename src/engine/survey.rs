@@ -155,8 +155,10 @@ fn desire(
     let mut desired = Vec::new();
     let mut errors = Vec::new();
     let mut unusable = Vec::new();
+    let present: Vec<usize> = nodes.iter().map(|n| n.node).collect();
     for node in nodes {
-        let situation = Situation { topology: q.topology, node: node.node, facts: &node.facts };
+        let situation =
+            Situation { topology: q.topology, node: node.node, facts: &node.facts, present: &present };
         let context = match plan::context(situation) {
             Ok(context) => context,
             Err(problems) => {

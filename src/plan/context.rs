@@ -10,7 +10,7 @@ use crate::topology::rto::Rto;
 use crate::topology::scram;
 use crate::topology::service::{self, Destinations, ServiceMember};
 use crate::topology::tuning::{Policy, Profile, Tuning, TuningInput};
-use crate::topology::{Cluster, InstanceRef, Node, Topology};
+use crate::topology::{Cluster, EtcdCluster, EtcdMember, InstanceRef, Node, Topology};
 
 /// One node with its facts.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Situation<'a> {
     /// Index in the topology.
     pub node: usize,
     pub facts: &'a Facts,
+    /// The nodes that take part in this run. Only the birth of an etcd cluster looks at it: no file does.
+    pub present: &'a [usize],
 }
 
 /// The context of one node. Errors are the parameters that cannot be used, in words, all at once.
@@ -28,33 +30,38 @@ pub fn context(s: Situation<'_>) -> Result<Value, Vec<String>> {
     c.insert("node".into(), node_value(node, s.facts));
     c.insert("hosts".into(), hosts(s.topology));
     if let Some(etcd) = &s.topology.etcd {
-        let members: Vec<Value> = etcd
-            .members
-            .iter()
-            .map(|m| json!({"name": m.name, "address": m.address, "seq": m.seq}))
-            .collect();
-        let initial: Vec<String> = etcd
-            .members
-            .iter()
-            .map(|m| format!("{}=http://{}:{}", m.name, bracket(&m.address), etcd.peer_port))
-            .collect();
-        let hosts: Vec<String> =
-            etcd.members.iter().map(|m| format!("{}:{}", bracket(&m.address), etcd.port)).collect();
-        c.insert(
-            "etcd".into(),
-            json!({"name": etcd.name, "members": members, "hosts": hosts, "initial_cluster": initial.join(",")}),
-        );
-        if let Some(member) = node.etcd_member.and_then(|m| etcd.members.get(m)) {
-            c.insert(
-                "member".into(),
-                json!({"name": member.name, "address": member.address, "seq": member.seq}),
-            );
-        }
+        etcd_values(s, etcd, node, &mut c);
     }
     if let Some(instance) = node.instance {
         postgres(s, node, instance, &mut c)?;
     }
     Ok(Value::Object(c))
+}
+
+/// The store as all see it (`etcd`), and this node's own member (`member`).
+fn etcd_values(s: Situation<'_>, etcd: &EtcdCluster, node: &Node, c: &mut Map<String, Value>) {
+    let client = |m: &EtcdMember| format!("http://{}:{}", bracket(&m.address), etcd.port);
+    let peer = |m: &EtcdMember| format!("http://{}:{}", bracket(&m.address), etcd.peer_port);
+    let describe = |m: &EtcdMember| json!({"name": m.name, "address": m.address, "seq": m.seq, "client_url": client(m), "peer_url": peer(m)});
+    let own = node.etcd_member;
+    let others: Vec<String> =
+        etcd.members.iter().enumerate().filter(|(i, _)| Some(*i) != own).map(|(_, m)| client(m)).collect();
+    let present: Vec<String> = etcd
+        .members
+        .iter()
+        .filter(|m| s.present.contains(&m.node))
+        .map(|m| format!("{}={}", m.name, peer(m)))
+        .collect();
+    let hosts: Vec<String> =
+        etcd.members.iter().map(|m| format!("{}:{}", bracket(&m.address), etcd.port)).collect();
+    let members: Vec<Value> = etcd.members.iter().map(describe).collect();
+    c.insert(
+        "etcd".into(),
+        json!({"name": etcd.name, "members": members, "hosts": hosts, "others": others, "present": present}),
+    );
+    if let Some(member) = own.and_then(|m| etcd.members.get(m)) {
+        c.insert("member".into(), describe(member));
+    }
 }
 
 fn bracket(address: &str) -> String {

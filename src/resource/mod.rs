@@ -8,6 +8,7 @@ pub mod block;
 pub mod command;
 pub mod database;
 pub mod directory;
+pub mod etcd;
 pub mod file;
 pub mod link;
 pub mod observe;
@@ -183,6 +184,7 @@ pub const KINDS: &[(&str, Reader)] = &[
     ("sysctl", read::<sysctl::Sysctl>),
     ("command", read::<command::Command>),
     ("wait", read::<wait::WaitFor>),
+    ("etcd_member", read::<etcd::Member>),
     ("patroni_bootstrap", read::<patroni::Bootstrap>),
     ("pg_role", read::<role::Role>),
     ("pg_database", read::<database::Database>),
