@@ -46,11 +46,12 @@ impl Output {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Inventory")]
 pub(super) struct Source {
-    /// The inventory: a Pigsty-style YAML file [default: pgctl.yml, inventory.yml or pigsty.yml here]
+    /// The inventory, a Pigsty-style YAML file [default: what PGCTL_INVENTORY names, else pgctl.yml,
+    /// inventory.yml or pigsty.yml here]
     #[arg(value_name = "INVENTORY")]
     positional: Option<PathBuf>,
     /// The same, as an option
-    #[arg(short, long, value_name = "FILE", env = "PGCTL_INVENTORY", conflicts_with = "positional")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "positional")]
     inventory: Option<PathBuf>,
     /// Set a variable above all levels of the inventory: NAME=VALUE, VALUE as JSON or text (can be repeated)
     #[arg(short = 'e', long = "extra", value_name = "NAME=VALUE")]
@@ -103,7 +104,7 @@ pub(super) struct Loaded {
 }
 
 impl Source {
-    /// The file that was named, or the first usual one of the working directory.
+    /// The file that was named, that of `PGCTL_INVENTORY`, or the first usual one of the working directory.
     pub(super) fn path(&self) -> Result<PathBuf, Failure> {
         if let Some(path) = self.positional.as_ref().or(self.inventory.as_ref()) {
             return Ok(path.clone());
@@ -137,8 +138,12 @@ impl Source {
     }
 }
 
-/// The first usual inventory of the working directory.
+/// The inventory when none was named: that of `PGCTL_INVENTORY`, or the first usual one of the working
+/// directory.
 pub(super) fn usual_inventory() -> Result<PathBuf, Failure> {
+    if let Some(path) = std::env::var_os("PGCTL_INVENTORY").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
     let usual = ["pgctl.yml", "inventory.yml", "pigsty.yml"];
     usual.iter().map(PathBuf::from).find(|p| p.is_file()).ok_or_else(|| {
         let message = format!("no inventory: none was named, and there is no {} here", usual.join(", "));

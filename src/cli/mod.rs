@@ -12,6 +12,7 @@ mod status;
 
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{Parser, Subcommand};
 
 use crate::report::{Exit, Failure, Style};
@@ -68,7 +69,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     let style = cli.output.style();
     common::log(cli.output.verbose, style);
@@ -117,14 +118,20 @@ fn lab(args: &sandbox::Args, style: Style) -> Result<Exit, Failure> {
     }
 }
 
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(mut error: clap::Error) -> ExitCode {
     let style = Style::new(false, "auto", false, 0);
     if !error.use_stderr() {
         crate::report::out(&error.render().to_string());
         return ExitCode::SUCCESS;
     }
-    crate::report::err(&error.render().to_string());
     let typed = std::env::args().skip(1).find_map(|a| NEIGHBOURS.iter().find(|(word, _)| *word == a));
+    if typed.is_some() {
+        // clap's own guess would lead elsewhere.
+        for guess in [ContextKind::Suggested, ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg] {
+            error.remove(guess);
+        }
+    }
+    crate::report::err(&error.render().to_string());
     if let Some((word, ours)) = typed {
         Failure::new(Exit::Usage, "").hint(format!("`{word}` is `{ours}` here")).print(style);
     }

@@ -8,7 +8,7 @@ use crate::topology::Topology;
 pub enum SelectError {
     #[error("`--limit {pattern}`: `{part}` is no cluster, group, node or address of this inventory{hint}")]
     NoSuchNode { pattern: String, part: String, hint: String },
-    #[error("`--limit {0}` leaves no node")]
+    #[error("`--limit '{0}'` leaves no node")]
     Nothing(String),
     #[error("`--stage {0}`: the playbook has no such stage{1}")]
     NoSuchStage(String, String),
@@ -21,6 +21,10 @@ pub fn nodes(topology: &Topology, pattern: Option<&str>) -> Result<Vec<usize>, S
     let all: Vec<usize> = (0..topology.nodes.len()).collect();
     let Some(pattern) = pattern else { return Ok(all) };
     let parts: Vec<&str> = pattern.split(',').map(str::trim).filter(|p| !p.is_empty()).collect();
+    // An empty variable of a script must not mean everything.
+    if parts.is_empty() {
+        return Err(SelectError::Nothing(pattern.to_owned()));
+    }
     // As in Ansible: a pattern of exclusions alone starts from everything.
     let only_excludes = parts.iter().all(|p| p.starts_with('!') || p.starts_with('&'));
     let mut chosen: Vec<bool> = vec![only_excludes; all.len()];

@@ -31,6 +31,9 @@ impl Block {
         }
         block.push_str(&end);
         block.push('\n');
+        if self.content.lines().any(|l| l.trim_end() == begin || l.trim_end() == end) {
+            return Err(format!("the content of block `{}` holds one of its marker lines", self.marker));
+        }
         let lines: Vec<&str> = old.lines().collect();
         let at = |marker: &str| lines.iter().position(|l| l.trim_end() == marker);
         let join = |lines: &[&str]| lines.iter().map(|l| format!("{l}\n")).collect::<String>();

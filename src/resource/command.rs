@@ -15,7 +15,7 @@ pub struct Command {
     #[serde(default)]
     pub unless: Option<Vec<String>>,
     /// A path whose existence says that nothing needs to be done.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::optional_path")]
     pub creates: Option<String>,
     /// Who runs it, and the guard.
     #[serde(default = "super::root", deserialize_with = "super::name")]

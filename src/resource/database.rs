@@ -62,7 +62,11 @@ impl Spec {
         }
         if let Some(template) = &self.template {
             sql.push_str(&format!(" TEMPLATE {}", sql_ident(template)));
-        } else if self.encoding.is_some() || self.locale.is_some() || self.lc_collate.is_some() {
+        } else if self.encoding.is_some()
+            || self.locale.is_some()
+            || self.lc_collate.is_some()
+            || self.lc_ctype.is_some()
+        {
             // Only template0 can be copied with another encoding or locale (manual, 23.3).
             sql.push_str(" TEMPLATE template0");
         }

@@ -32,6 +32,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::live::Live;
+use crate::text::suggest::nearest;
 
 /// One resource of one node, after its templates are rendered.
 pub trait Kind: Debug + Send + Sync {
@@ -194,9 +195,25 @@ pub const KINDS: &[(&str, Reader)] = &[
 
 /// Makes a resource of `kind` from rendered arguments.
 pub fn make(kind: &str, args: Value) -> Result<Arc<dyn Kind>, String> {
-    let (_, reader) =
-        KINDS.iter().find(|(name, _)| *name == kind).ok_or_else(|| format!("unknown kind `{kind}`"))?;
-    reader(args).map_err(|e| e.to_string())
+    let Some((_, reader)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+        let hint = did_you_mean(kind, KINDS.iter().map(|(name, _)| *name));
+        return Err(format!("unknown kind `{kind}`{hint}"));
+    };
+    reader(args).map_err(|e| {
+        let message = e.to_string();
+        // serde names the unknown argument first and the known ones behind it.
+        match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+            Some((typed, known)) => {
+                let hint = did_you_mean(typed, known.split('`').skip(1).step_by(2));
+                format!("{kind} has no `{typed}`{known}{hint}")
+            }
+            None => message,
+        }
+    })
+}
+
+fn did_you_mean<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(typed, words).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
 /// `default = "yes"` of serde.
@@ -214,6 +231,10 @@ fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::
     let path = String::deserialize(deserializer)?;
     check_path(&path).map_err(serde::de::Error::custom)?;
     Ok(path)
+}
+
+fn optional_path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    path(deserializer).map(Some)
 }
 
 fn check_path(path: &str) -> Result<(), String> {

@@ -136,7 +136,7 @@ mkdir -p {STAMPS} && printf 'restart %s\nreload %s\n' "$R" "$L" >{stamp}.new && 
         } else {
             format!("systemctl disable -q --now {unit}")
         };
-        let reason = if enabled { "is enabled" } else { "runs" };
+        let reason = if matches!(active, "inactive" | "failed") { "is enabled" } else { "runs" };
         Diff::Change(Change::new(Verdict::Update, reason, action))
     }
 }
