@@ -9,7 +9,7 @@ INVENTORY ?= inventories/sandbox.yml
 # What the sandbox and the tests run beside cargo. Each is only installed when missing.
 # iptables: asked, where it exists, whether another's policy stands in the sandbox's way.
 PACKAGES := build-essential debian-archive-keyring iproute2 iptables mmdebstrap nftables \
-            openssh-client openssh-server systemd-container
+            openssh-client openssh-server postgresql-client sudo systemd-container
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 20
@@ -31,18 +31,18 @@ build: ## the binary, for development
 demo: setup build ## three local nodes, and a cluster on them (as root)
 	$(PGCTL) sandbox up $(INVENTORY)
 	$(PGCTL) deploy -y $(INVENTORY)
-	$(PGCTL) status -i $(INVENTORY)
+	$(PGCTL) status $(INVENTORY)
 
-test: setup ## all that CI checks (as root: it boots nodes)
+test: setup ## all that CI checks, about half an hour (as root: it boots nodes)
 	cargo fmt --check
 	cargo clippy -j2 --all-targets -- -D warnings
-	cargo nextest run
+	cargo nextest run --no-fail-fast
 
-soak: setup build ## the same assertions, many more rounds
-	@echo 'make soak: not there yet' >&2; exit 1
+soak: setup ## the same assertions, many more rounds: PGCTL_KILLS first deploys killed (200)
+	PGCTL_KILLS=$${PGCTL_KILLS:-200} cargo nextest run --profile soak --test e2e --no-capture -E 'test(killed)'
 
-bench: setup ## speed against the floor, Ansible and pyinfra
-	@echo 'make bench: not there yet' >&2; exit 1
+bench: setup build ## a first deploy beside a hand-written shell script
+	tests/bench/first-deploy.sh
 
-clean-demo: build ## remove every sandbox of this machine, and the images
-	$(PGCTL) sandbox down --all --images
+clean-demo: build ## remove the demo's nodes, bridge and rules, and the images that nothing else stands on
+	$(PGCTL) sandbox down $(INVENTORY) --images

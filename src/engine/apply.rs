@@ -345,7 +345,9 @@ async fn perform(
             if run.stopped() {
                 return Ok(false);
             }
-            wait::wait(&run.topology, node, &run.mark, stage, wait, &run.sink).await?;
+            if !wait::wait(&run.topology, node, &run.mark, stage, wait, &run.sink, &run.stop).await? {
+                return Ok(false);
+            }
             if last_of[index] == at {
                 changed(run, name, stage, &tasks[*index], begun);
             }

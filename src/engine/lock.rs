@@ -80,7 +80,7 @@ if [ $r = 0 ]; then
   flock -n 8 || {{ begin orphan; end orphan 0; flock -w 900 8; }}
   begin step; end step $?
   exec 8>&-
-  rm -rf {DIRECTORY}/run.*
+  rm -rf {DIRECTORY}/run.* {DIRECTORY}/stop.*
 fi"#,
         info = shell(&info),
     );

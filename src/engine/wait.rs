@@ -1,6 +1,7 @@
 //! Waits: polled from here through the node's own connection, so that a wait needs no tool on the node
 //! and says what it sees meanwhile.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Failure, Sink};
@@ -14,7 +15,8 @@ use crate::topology::Topology;
 
 const POLL: Duration = Duration::from_millis(250);
 
-/// Waits until the condition holds. The failure carries the journal of the unit that should have made it hold.
+/// Waits until the condition holds; `false` when `stop` was set meanwhile. The failure carries the journal of the
+/// unit that should have made it hold.
 pub(super) async fn wait(
     topology: &Topology,
     node: &Gathered,
@@ -22,7 +24,8 @@ pub(super) async fn wait(
     stage: &str,
     wait: &Wait,
     sink: &Sink,
-) -> Result<(), Failure> {
+    stop: &AtomicBool,
+) -> Result<bool, Failure> {
     let name = topology.nodes[node.node].name.clone();
     let begun = Instant::now();
     let mut said = Instant::now();
@@ -36,7 +39,10 @@ pub(super) async fn wait(
         if holds {
             let (stage, what) = (stage.to_owned(), wait.to_string());
             sink.send(Event::Waited { node: name, stage, what, seconds });
-            return Ok(());
+            return Ok(true);
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(false);
         }
         if state != last || said.elapsed() > Duration::from_secs(10) {
             sink.send(Event::Waiting {

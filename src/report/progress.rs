@@ -119,7 +119,7 @@ fn page(event: &Event, style: Style) -> Option<String> {
             format!("{stage:14}  {node}  {} left undone: {why}\n", style.yellow("-"))
         }
         Event::Stopping => "interrupted: what runs is finished, nothing new is begun\n".to_owned(),
-        Event::Locked { .. } | Event::Started { .. } | Event::Waited { .. } | Event::Waiting { .. } => {
+        Event::Started { .. } | Event::Waited { .. } | Event::Waiting { .. } => {
             return None;
         }
     })

@@ -45,3 +45,26 @@ fn killed_at_random_moments_the_next_deploy_finishes_the_job() {
         serves(&lab, &[u8::try_from(round % 3).unwrap() + 1]);
     }
 }
+
+#[test]
+fn ctrl_c_finishes_what_runs_and_the_next_deploy_the_rest() {
+    let lab = Lab::up("debian-12", "10.10.29");
+    let mut run = lab.deploying();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // In the middle of the longest step, and before anything that waits.
+    let install = lines.find(|l| l.contains("\"started\"") && l.contains("package "));
+    assert!(install.is_some(), "no package was installed");
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let said = |words: &str| rest.iter().any(|l| l.contains(words));
+    assert!(said("\"stopping\"") && said("\"changed\"") && said("interrupted"), "{rest:#?}");
+    assert!(!said("node_tune"), "something new was begun: {rest:#?}");
+    // What was begun is whole: the package manager was let finish.
+    for n in 1..=3 {
+        assert_eq!(lab.on(n, &["dpkg", "--audit"]).ended(0).out, "");
+    }
+    lab.pgctl(&["deploy", "-y"]).ended(0);
+    is_silent(&lab);
+}

@@ -7,4 +7,5 @@
 mod first_light;
 mod interrupted;
 mod lab;
+mod readme;
 mod wrong;
