@@ -18,10 +18,6 @@ pub enum Event {
     Orphan {
         node: String,
     },
-    /// The lock of a node was taken.
-    Locked {
-        node: String,
-    },
     Started {
         node: String,
         stage: String,
