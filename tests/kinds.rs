@@ -122,6 +122,9 @@ struct SeenPath {
     content: Option<String>,
     #[serde(default)]
     target: Option<String>,
+    /// When its content changed last; stamps are of moment 10.
+    #[serde(default)]
+    changed: u128,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,13 +219,16 @@ impl Seeing {
                 group: p.group.clone(),
                 sha256: p.content.as_ref().map(|c| sha(c.as_bytes())),
                 target: p.target.clone(),
+                changed: p.changed,
             };
             o.paths.insert(path.clone(), state);
         }
         o.contents.extend(self.contents.iter().map(|(k, v)| (k.clone(), v.clone().into_bytes())));
         o.contents.extend(self.bytes.iter().map(|(k, v)| (k.clone(), v.clone())));
         for (unit, stamp) in &self.stamps {
-            o.contents.insert(format!("/var/lib/pgctl/stamps/{unit}"), stamp.text().into_bytes());
+            let path = format!("/var/lib/pgctl/stamps/{unit}");
+            o.contents.insert(path.clone(), stamp.text().into_bytes());
+            o.paths.insert(path, STAMP.clone());
         }
         o.packages.extend(self.packages.clone());
         for (name, u) in &self.units {
@@ -241,6 +247,17 @@ impl Seeing {
         o
     }
 }
+
+/// A stamp as a file, of moment 10.
+static STAMP: std::sync::LazyLock<PathState> = std::sync::LazyLock::new(|| PathState {
+    kind: PathKind::File,
+    mode: 0o644,
+    owner: "root".into(),
+    group: "root".into(),
+    sha256: None,
+    target: None,
+    changed: 10,
+});
 
 impl Stamp {
     /// As the node writes it: the hash of the lines of `sha256sum`, then of `name version`.
@@ -786,8 +803,12 @@ fn the_stamp_that_a_node_writes_is_the_one_that_a_plan_expects() {
         make("service", json!({"name": "demo", "reload_on": [config], "restart_on": [unit]})).unwrap();
     // What systemd says is made up, everything else is looked at.
     let diff = |active: &str| {
-        let mut observed = files_only(&node, &[&config, &unit]);
-        let stamp = std::fs::read(node.path("state/stamps/demo")).ok();
+        let on_disk = node.path("state/stamps/demo");
+        let mut observed = files_only(&node, &[&config, &unit, &on_disk]);
+        if let Some(state) = observed.paths.remove(&on_disk) {
+            observed.paths.insert("/var/lib/pgctl/stamps/demo".to_owned(), state);
+        }
+        let stamp = std::fs::read(&on_disk).ok();
         observed.contents.extend(stamp.map(|s| ("/var/lib/pgctl/stamps/demo".to_owned(), s)));
         let state = UnitState { load: "loaded".into(), active: active.into(), file: "enabled".into() };
         observed.units.insert("demo.service".into(), state);

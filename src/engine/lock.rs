@@ -67,7 +67,7 @@ pub async fn take(
 ) -> Result<(Vec<Record>, Held), crate::engine::gather::GatherError> {
     let info = serde_json::to_string(holder).unwrap_or_default();
     let body = format!(
-        r#"{body}
+        r"{body}
 begin lock
 mkdir -p {DIRECTORY} && chmod 0700 {DIRECTORY} && exec 9>>{DIRECTORY}/lock
 if [ $? -ne 0 ]; then r=2
@@ -81,7 +81,7 @@ if [ $r = 0 ]; then
   begin step; end step $?
   exec 8>&-
   rm -rf {DIRECTORY}/run.* {DIRECTORY}/stop.*
-fi"#,
+fi",
         info = shell(&info),
     );
     // The process that holds the lock waits for the end of its input: the end of the connection.

@@ -1,6 +1,6 @@
 //! Desired and observed → steps, with the changes of earlier resources in mind.
 
-use crate::live::Live;
+use crate::live::{Live, Patroni};
 use crate::plan::{Item, Step};
 use crate::playbook::Playbook;
 use crate::resource::{Diff, Observed, Pending, Seen};
@@ -30,7 +30,7 @@ pub fn diff(
             Diff::Note(why) => Step::Note(why),
             Diff::Failed(why) => Step::Failed(why),
             Diff::Unknown { cause, predicted } => {
-                let serving = leader.is_some() && live.patroni.as_ref().is_some_and(|p| p.is_running());
+                let serving = leader.is_some() && live.patroni.as_ref().is_some_and(Patroni::is_running);
                 let quiet =
                     pending.paths.is_empty() && pending.packages.is_empty() && pending.started.is_empty();
                 match &playbook.stages[*stage].after {

@@ -145,7 +145,8 @@ impl Reader<'_> {
             match &include.data {
                 Data::Str(name) if map.iter().count() == 1 => self.file(name, Some(include.span), depth + 1),
                 _ => {
-                    self.errors.push(Diagnostic::error(yaml.span, "`include` takes a playbook's name, alone"))
+                    self.errors
+                        .push(Diagnostic::error(yaml.span, "`include` takes a playbook's name, alone"));
                 }
             }
             return;

@@ -56,7 +56,7 @@ impl Service {
 
     /// The line that the node's own `sha256sum` would give for what it will have on disk.
     /// `None` when a watched file is not there.
-    fn expected(&self, seen: &Seen<'_>, files: &[String], packages: &[String]) -> Option<String> {
+    fn expected(seen: &Seen<'_>, files: &[String], packages: &[String]) -> Option<String> {
         let mut text = String::new();
         for path in files {
             let sum = match seen.pending.paths.get(path) {
@@ -182,7 +182,7 @@ impl Kind for Service {
         if self.start_only {
             return Diff::Same;
         }
-        let expected = self.expected(seen, &self.restart_on, &self.restart_on_packages);
+        let expected = Self::expected(seen, &self.restart_on, &self.restart_on_packages);
         let younger = self.younger(seen, &self.restart_on);
         if younger || expected.is_none() || expected.as_deref() != stamped("restart") {
             let mut change = Change::new(
@@ -193,7 +193,7 @@ impl Kind for Service {
             change.restarts = Some(self.name.clone());
             return Diff::Change(change);
         }
-        let expected = self.expected(seen, &self.reload_on, &[]);
+        let expected = Self::expected(seen, &self.reload_on, &[]);
         let younger = self.younger(seen, &self.reload_on);
         if younger || expected.is_none() || expected.as_deref() != stamped("reload") {
             return Diff::Change(Change::new(

@@ -40,7 +40,7 @@ impl Reader {
         for &byte in chunk {
             if byte == b'\n' {
                 let line = std::mem::take(&mut self.line);
-                frames.extend(self.take(line));
+                frames.extend(self.take(&line));
             } else {
                 self.line.push(byte);
             }
@@ -48,11 +48,11 @@ impl Reader {
         frames
     }
 
-    fn take(&mut self, line: Vec<u8>) -> Option<Frame> {
-        let words = std::str::from_utf8(&line).ok().and_then(|l| l.strip_prefix(self.mark.as_str()));
+    fn take(&mut self, line: &[u8]) -> Option<Frame> {
+        let words = std::str::from_utf8(line).ok().and_then(|l| l.strip_prefix(self.mark.as_str()));
         let Some(words) = words.and_then(|w| w.strip_prefix(' ')) else {
             if let Some((_, output)) = &mut self.open {
-                output.extend_from_slice(&line);
+                output.extend_from_slice(line);
                 output.push(b'\n');
             }
             return None;

@@ -41,7 +41,7 @@ pub(crate) fn serves(lab: &Lab, nodes: &[u8]) {
     }
 }
 
-/// Replication and HAProxy's checks take a moment; a minute is not a moment.
+/// Replication and `HAProxy`'s checks take a moment; a minute is not a moment.
 #[track_caller]
 fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();

@@ -93,7 +93,7 @@ fn the_readme_is_true() {
     let readme = net(&std::fs::read_to_string(root.join("README.md")).unwrap());
     let commands = commands(&readme);
     assert!(commands.len() >= 10, "the README has lost its commands");
-    let mut run = |command: &str, expected: &[String]| {
+    let run = |command: &str, expected: &[String]| {
         let make = command.starts_with("make ");
         let output = Command::new("bash")
             .args(["-c", &format!("{command} 2>&1")])
