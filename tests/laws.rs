@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use blank::{Blank, blank, playbook, root, show, yml};
+use blank::{Blank, blank, playbook, root};
 use pgctl::inventory::parameters::{self, Support, Type};
 use pgctl::live::Live;
 use pgctl::plan::diff;
@@ -15,7 +15,6 @@ use pgctl::resource::{KINDS, Observed, make};
 use pgctl::template::Assets;
 use pgctl::text::diagnostic::Sources;
 use pgctl::text::yaml;
-use pgctl::topology::load;
 use serde_json::{Value, json};
 
 // ------------------------------------------------------------------------------------ the house
@@ -480,4 +479,235 @@ fn secrets_stay_secret_in_what_is_said_of_a_broken_inventory() {
             assert!(!said.contains("7357"), "{said}");
         }
     }
+}
+
+// -------------------------------------------------------------------------------- data is never code
+
+/// Places for text in an inventory: `@` stands for the value, as a quoted scalar.
+const PLACES: &[&str] = &[
+    "pg_users: [{ name: @ }]",
+    "pg_users: [{ name: app, password: @, pgbouncer: true }]",
+    "pg_users: [{ name: app, comment: @ }]",
+    "pg_users: [{ name: app, roles: [@] }]",
+    "pg_users: [{ name: app, expire_at: @ }]",
+    "pg_users: [{ name: app, pgbouncer: true, pool_mode: @ }]",
+    "pg_users: [{ name: app, parameters: { work_mem: @ } }]",
+    "pg_users: [{ name: app, parameters: { @: x } }]",
+    "pg_users: [{ name: app, parameters: { search_path: @ } }]",
+    "pg_databases: [{ name: @ }]",
+    "pg_databases: [{ name: app, owner: @ }]",
+    "pg_databases: [{ name: app, comment: @ }]",
+    "pg_databases: [{ name: app, tablespace: @, encoding: @, locale: @, template: @ }]",
+    "pg_databases: [{ name: app, parameters: { @: @ } }]",
+    "pg_databases: [{ name: app, pool_auth_user: @, pool_mode: @ }]",
+    "pg_parameters: { log_line_prefix: @ }",
+    "pg_parameters: { @: 1 }",
+    "pg_admin_password: @",
+    "pg_replication_password: @",
+    "pg_monitor_password: @",
+    "pg_dbsu_password: @",
+    "patroni_password: @",
+    "patroni_username: @",
+    "haproxy_admin_password: @",
+    "haproxy_admin_username: @",
+    "haproxy_client_timeout: @",
+    "pg_admin_username: @",
+    "pg_monitor_username: @",
+    "pg_replication_username: @",
+    "pg_dbsu: @",
+    "pg_dbsu_home: @",
+    "pg_data: @",
+    "pg_log_dir: @",
+    "pg_localhost: @",
+    "pg_listen: @",
+    "pg_namespace: @",
+    "pg_encoding: @",
+    "pg_locale: @",
+    "pg_libs: @",
+    "pg_primary_db: @",
+    "pg_cluster: @",
+    "pg_delay: @",
+    "pgbouncer_poolmode: @",
+    "pgbouncer_ignore_param: [@]",
+    "pgbackrest_log_dir: @",
+    "pgbackrest_method: @",
+    "pgbackrest_repo: { local: { path: @ } }",
+    "pgbackrest_repo: { local: { path: /b, @: x } }",
+    "pgbackrest_repo: { local: { path: /b, cipher_pass: @ } }",
+    "node_etc_hosts: [@]",
+    "node_packages: [@]",
+    "node_data: @",
+    "nodename: @",
+    "node_sysctl_params: { vm.swappiness: @ }",
+    "node_sysctl_params: { @: 1 }",
+    "pg_hba_rules: [{ title: @, user: all, db: all, addr: world, auth: ssl }]",
+    "pg_hba_rules: [{ user: @, db: all, addr: world, auth: ssl }]",
+    "pg_hba_rules: [{ user: all, db: @, addr: world, auth: ssl }]",
+    "pg_hba_rules: [{ user: all, db: all, addr: @, auth: ssl }]",
+    "pg_hba_rules: [{ user: all, db: all, addr: world, auth: @ }]",
+    "pg_hba_rules: [{ title: t, rules: [@] }]",
+    "pgb_hba_rules: [{ user: @, db: @, addr: world, auth: ssl }]",
+    "pg_services: [{ name: @, port: 5440, selector: '[]' }]",
+    "pg_services: [{ name: s, port: 5440, ip: @, selector: '[]' }]",
+    "pg_services: [{ name: s, port: 5440, selector: @ }]",
+    "pg_services: [{ name: s, port: 5440, check: @, selector: '[]' }]",
+    "pg_services: [{ name: s, port: 5440, balance: @, selector: '[]' }]",
+    "pg_services: [{ name: s, port: 5440, options: @, selector: '[]' }]",
+    "admin_ip: @",
+    "etcd_data: @",
+    "etcd_init: @",
+];
+
+const HOSTILE: &[&str] = &[
+    "'; touch /tmp/pwned; '",
+    "\"; touch /tmp/pwned; \"",
+    "$(touch /tmp/pwned)",
+    "a\ntouch /tmp/pwned\n",
+    "x\nPGCTL_CONTENT\ntouch /tmp/pwned\n",
+    "%s%n%d",
+    "{{ 7*7 }}",
+    "a: b # c",
+    "\\'; DROP TABLE x; --",
+    "$$; DROP TABLE x; $$",
+    "\u{1b}[31m",
+    "../../etc/shadow",
+    "é漢🦀",
+];
+
+fn placed(place: &str, value: &str) -> String {
+    let line = place.replace('@', &serde_json::to_string(value).unwrap());
+    let cluster = if place.starts_with("pg_cluster") { "" } else { ", pg_cluster: pg-one" };
+    format!(
+        "all:
+  children:
+    etcd: {{ hosts: {{ 127.93.0.1: {{ etcd_seq: 1 }} }}, vars: {{ etcd_cluster: etcd }} }}
+    pg-one:
+      hosts: {{ 127.93.0.1: {{ pg_seq: 1, pg_role: primary }} }}
+      vars: {{ pg_version: 15{cluster} }}
+  vars:
+    {line}
+"
+    )
+}
+
+fn spaced(text: &str) -> String {
+    text.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Every string in a value, keys too, with one text in place of another.
+fn replaced(value: &Value, old: &str, new: &str) -> Value {
+    match value {
+        // HBA rules are aligned: how many spaces there are means nothing.
+        // A name in them is quoted, with quotes doubled (PostgreSQL manual, 20.1).
+        Value::String(s) => {
+            let quoted = format!("\"{}\"", old.replace('"', "\"\""));
+            // A title becomes a comment: its lines are joined.
+            let joined = old.split_whitespace().collect::<Vec<_>>().join(" ");
+            Value::String(spaced(&s.replace(&quoted, new).replace(old, new).replace(&joined, new)))
+        }
+        Value::Array(items) => items.iter().map(|i| replaced(i, old, new)).collect(),
+        Value::Object(map) => map.iter().map(|(k, v)| (k.replace(old, new), replaced(v, old, new))).collect(),
+        other => other.clone(),
+    }
+}
+
+fn parsed(name: &str, text: &str) -> Result<Value, String> {
+    let mut sources = Sources::default();
+    let file = sources.add(name, text);
+    yaml::load(&sources, file).map(|(root, _)| root.to_json()).map_err(|e| blank::show(&sources, &e))
+}
+
+fn difference(old: &Value, new: &Value) -> String {
+    let text = |v: &Value| serde_json::to_string_pretty(v).unwrap();
+    let (old, new) = (text(old), text(new));
+    similar::TextDiff::from_lines(&old, &new).unified_diff().context_radius(1).to_string()
+}
+
+/// What the two have in common must not differ: with a hostile value every file keeps its shape.
+fn compare(harmless: &Blank, hostile: &Blank, value: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (old, new) = (harmless.files(), hostile.files());
+    if old.len() != new.len() {
+        wrong.push(format!("{} files, not {}", new.len(), old.len()));
+    }
+    for ((_, path, old), (_, _, new)) in old.iter().zip(&new) {
+        if path.ends_with(".yml") {
+            match (parsed(path, old), parsed(path, new)) {
+                (Ok(old), Ok(new))
+                    if replaced(&new, value, "harmless") == replaced(&old, "harmless", "harmless") => {}
+                (Ok(old), Ok(new)) => {
+                    wrong.push(format!("{path} means something else:\n{}", difference(&old, &new)))
+                }
+                (_, Err(e)) | (Err(e), _) => wrong.push(format!("{path}: {e}")),
+            }
+        } else if old.lines().count() != new.lines().count() {
+            wrong.push(format!("{path} has more or fewer lines:\n{new}"));
+        } else {
+            for (old, new) in old.lines().zip(new.lines()) {
+                let literal = value == "{{ 7*7 }}" && old.contains("harmless") && !new.contains(value);
+                if literal
+                    || (spaced(old) != spaced(new) && !old.contains("harmless") && !old.contains("SCRAM"))
+                {
+                    wrong.push(format!("{path}: `{old}` became `{new}`"));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+/// One `sh -n` for all: each script becomes a function's body in a file of its own.
+fn syntax(directory: &Path, scripts: &[String]) -> String {
+    let mut check = String::new();
+    for (n, script) in scripts.iter().enumerate() {
+        std::fs::write(directory.join(format!("{n}.sh")), script).unwrap();
+        check.push_str(&format!("sh -n {n}.sh || echo {n}\n"));
+    }
+    let out = Command::new("sh").arg("-c").arg(check).current_dir(directory).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+#[test]
+fn hostile_values_are_refused_or_stay_values() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut wrong, mut refused, mut kept) = (Vec::new(), 0, 0);
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for place in PLACES {
+        let harmless = blank(&written(directory.path(), &placed(place, "harmless"))).ok();
+        let parameter = place.split(':').next().unwrap();
+        for value in HOSTILE {
+            let mut say = |what: String| wrong.push(format!("{place} with {value:?}: {what}"));
+            match blank(&written(directory.path(), &placed(place, value))) {
+                Err(said) => {
+                    refused += 1;
+                    // At its line, by its parameter, or by the stage and template that cannot take it.
+                    let word = ["user `", "service `", "HBA rule", "i.yml:", "stage `", parameter];
+                    if !word.iter().any(|w| said.contains(w)) {
+                        say(format!("refused without a place: {said}"));
+                    }
+                }
+                Ok(made) => {
+                    kept += 1;
+                    if let Some(harmless) = &harmless {
+                        compare(harmless, &made, value).into_iter().for_each(&mut say);
+                    }
+                    // The same script is looked at once.
+                    let new: Vec<String> =
+                        made.scripts().into_iter().filter(|s| known.insert(s.clone())).collect();
+                    let said = syntax(directory.path(), &new);
+                    if !said.is_empty() {
+                        say(format!("no script: {said}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(!Path::new("/tmp/pwned").exists());
+    assert!(refused > 100 && kept > 100, "{refused} refused, {kept} kept");
+    assert!(
+        wrong.is_empty(),
+        "{} wrong ({refused} refused, {kept} kept):\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
