@@ -236,23 +236,3 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .build()
         .map_err(|e| Failure::new(Exit::Failed, format!("no runtime: {e}")))
 }
-
-/// Logging to standard error: warnings, more with `-vv`, or what `PGCTL_LOG` says.
-pub(super) fn log(verbose: u8, style: Style) {
-    let level = match verbose {
-        0 | 1 => "pgctl=warn,error",
-        2 => "pgctl=debug,warn",
-        _ => "debug",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PGCTL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let result = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(style.color)
-        .without_time()
-        .try_init();
-    if result.is_err() {
-        tracing::debug!("logging is set up already");
-    }
-}

@@ -72,7 +72,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(error),
     };
     let style = cli.output.style();
-    common::log(cli.output.verbose, style);
+    crate::report::log(cli.output.verbose, style);
     let result = match cli.command {
         Command::Check(args) => check::run(&args, style),
         Command::Plan(args) => plan::run(&args, style),

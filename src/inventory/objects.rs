@@ -11,6 +11,63 @@ use crate::text::diagnostic::{Diagnostic, Span};
 use crate::text::suggest;
 use crate::text::yaml::{Data, Map, Yaml};
 
+/// What a key of an entry holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Text,
+    Bool,
+    Number,
+    List,
+    Map,
+}
+
+impl Holds {
+    fn fits(self, value: &Yaml) -> bool {
+        match (self, &value.data) {
+            (_, Data::Null) | (Self::Text, Data::Str(_) | Data::Time(_)) | (Self::Bool, Data::Bool(_)) => {
+                true
+            }
+            (Self::Number, Data::Int(_)) | (Self::List, Data::Seq(_)) | (Self::Map, Data::Map(_)) => true,
+            _ => value.as_str().is_some_and(|text| text.contains("{{")),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Bool => "true or false",
+            Self::Number => "a whole number",
+            Self::List => "a list",
+            Self::Map => "a map",
+        }
+    }
+}
+
+/// The keys whose values are used as they are. Others are looked at by those who use them.
+fn holds(what: &str, key: &str) -> Option<Holds> {
+    Some(match (what, key) {
+        ("user", "password" | "expire_at" | "comment" | "pool_mode")
+        | (
+            "database",
+            "owner" | "template" | "encoding" | "locale" | "lc_collate" | "lc_ctype" | "tablespace"
+            | "comment" | "pool_auth_user" | "pool_mode",
+        ) => Holds::Text,
+        (
+            "user",
+            "login" | "superuser" | "createdb" | "createrole" | "inherit" | "replication" | "bypassrls"
+            | "pgbouncer",
+        )
+        | ("database", "pgbouncer") => Holds::Bool,
+        ("user", "connlimit" | "pool_connlimit")
+        | ("database", "connlimit" | "pool_size" | "pool_size_min" | "pool_reserve" | "pool_connlimit") => {
+            Holds::Number
+        }
+        ("user", "roles") => Holds::List,
+        ("user" | "database", "parameters") => Holds::Map,
+        _ => return None,
+    })
+}
+
 /// What an entry of a list may hold.
 struct Shape {
     /// For messages: `user`.
@@ -141,6 +198,13 @@ fn keys(shape: &Shape, map: &Map, diagnostics: &mut Vec<Diagnostic>) {
         };
         let message = format!("a {} has no `{name}`; it is ignored", shape.what);
         diagnostics.push(Diagnostic::warning(key.span, message).help(help));
+    }
+    for (name, _, value) in map.named() {
+        let Some(holds) = holds(shape.what, name).filter(|h| !h.fits(value)) else { continue };
+        // Never the value: it may be a password.
+        let message = format!("the `{name}` of a {} is {}, not {}", shape.what, value.kind(), holds.words());
+        let d = Diagnostic::error(value.span, message);
+        diagnostics.push(if holds == Holds::Text { d.help("quote it") } else { d });
     }
 }
 

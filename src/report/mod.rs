@@ -3,11 +3,13 @@
 pub mod diagnostic;
 mod failure;
 pub mod json;
+mod log;
 pub mod plan;
 mod progress;
 pub mod status;
 
 pub use failure::{Exit, Failure};
+pub use log::log;
 pub use progress::Progress;
 
 use std::io::{IsTerminal as _, Write as _};

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Change, Diff, Kind, PathKind, PathState, Query, Seen, Verdict};
 use crate::text::quote::shell;
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     #[serde(deserialize_with = "super::path")]
@@ -29,6 +29,16 @@ pub struct File {
     /// A command that must accept the new file before it is installed; `%s` is its path.
     #[serde(default)]
     pub validate: Option<String>,
+}
+
+impl std::fmt::Debug for File {
+    /// Without the content: a panic or a log must not hold a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File")
+            .field("path", &self.path)
+            .field("bytes", &self.content.len())
+            .finish_non_exhaustive()
+    }
 }
 
 fn usual_mode() -> u32 {

@@ -207,9 +207,27 @@ pub fn make(kind: &str, args: Value) -> Result<Arc<dyn Kind>, String> {
                 let hint = did_you_mean(typed, known.split('`').skip(1).step_by(2));
                 format!("{kind} has no `{typed}`{known}{hint}")
             }
-            None => message,
+            None => without_value(&message),
         }
     })
+}
+
+/// serde repeats the value that does not fit, and it may be a password: only what it is remains.
+fn without_value(message: &str) -> String {
+    let misfit = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    match misfit.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => {
+            let found = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+            let expected = match expected {
+                "u16" => "a whole number up to 65535",
+                "u32" | "u64" | "i64" => "a whole number",
+                _ if expected.starts_with("struct ") => "a mapping",
+                other => other,
+            };
+            format!("needs {expected}, not {found}")
+        }
+        None => message.to_owned(),
+    }
 }
 
 fn did_you_mean<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> String {

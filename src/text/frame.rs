@@ -83,12 +83,12 @@ impl Reader {
 /// A complete script around `body`: nothing runs unless all of it has arrived, because it is one
 /// function that the last line calls. `body` calls [`RECORD_HELPERS`]' functions.
 pub fn script(mark: &str, body: &str) -> String {
-    format!("{}\npgctl_main </dev/null\n", function(mark, body))
+    format!("{}\n{{ pgctl_main </dev/null; }}\n", function(mark, body))
 }
 
 /// The same, with the script's standard input left open for `body` to read.
 pub fn script_with_stdin(mark: &str, body: &str) -> String {
-    format!("{}\npgctl_main\n", function(mark, body))
+    format!("{}\n{{ pgctl_main; }}\n", function(mark, body))
 }
 
 fn function(mark: &str, body: &str) -> String {
@@ -130,8 +130,12 @@ mod tests {
     #[test]
     fn a_truncated_script_does_nothing() {
         let whole = script("@m", "begin a; end a 0");
-        let cut = &whole[..whole.len() - 12];
-        assert_eq!(run(cut), vec![]);
+        let call = whole.rfind("{ pgctl_main").unwrap();
+        // Everywhere in the call and at a few places before; without its last newline it is whole.
+        for cut in (call..whole.len() - 1).chain([1, 20, call / 2]) {
+            assert_eq!(run(&whole[..cut]), vec![], "{}", &whole[..cut]);
+        }
+        assert_eq!(run(&whole).len(), 3);
     }
 
     #[test]
