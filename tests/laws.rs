@@ -400,6 +400,7 @@ fn secrets_stay_secret_when_a_file_that_holds_them_changes() {
                 group: "root".into(),
                 sha256: Some("0".into()),
                 target: None,
+                changed: 0,
             };
             observed.paths.insert(file.path.clone(), state);
             observed.contents.insert(file.path.clone(), format!("old {CANARY}\n").into_bytes());
