@@ -2,7 +2,7 @@
 //!
 //! Each file in `tests/kinds/` is a list of cases. What can be executed without services is executed too: the
 //! real scripts with the real `sh`, and observed again with the real probe.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "short texts of a test")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;

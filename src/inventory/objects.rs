@@ -23,13 +23,14 @@ enum Holds {
 
 impl Holds {
     fn fits(self, value: &Yaml) -> bool {
-        match (self, &value.data) {
-            (_, Data::Null) | (Self::Text, Data::Str(_) | Data::Time(_)) | (Self::Bool, Data::Bool(_)) => {
-                true
-            }
-            (Self::Number, Data::Int(_)) | (Self::List, Data::Seq(_)) | (Self::Map, Data::Map(_)) => true,
-            _ => value.as_str().is_some_and(|text| text.contains("{{")),
-        }
+        let fits = match self {
+            Self::Text => matches!(value.data, Data::Str(_) | Data::Time(_)),
+            Self::Bool => matches!(value.data, Data::Bool(_)),
+            Self::Number => matches!(value.data, Data::Int(_)),
+            Self::List => matches!(value.data, Data::Seq(_)),
+            Self::Map => matches!(value.data, Data::Map(_)),
+        };
+        fits || value.is_null() || value.as_str().is_some_and(|text| text.contains("{{"))
     }
 
     fn words(self) -> &'static str {
