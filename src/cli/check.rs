@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
         // Values that only show when they are used: HBA rules, services, tuning.
         let facts = Facts::assumed(&topology.nodes[node].name, "12");
         if let Err(problems) =
-            crate::plan::context(Situation { topology, node, facts: &facts, present: &nodes })
+            crate::plan::context(Situation { topology, node, facts: &facts, present: &nodes, etcd_born: &[] })
         {
             let name = &topology.nodes[node].name;
             wrong.extend(problems.into_iter().map(|p| (name.clone(), p)));

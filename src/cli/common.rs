@@ -16,6 +16,7 @@ use crate::resource::KINDS;
 use crate::sandbox;
 use crate::template::{Assets, Templates};
 use crate::text::diagnostic::{Diagnostic, Severity, Sources};
+use crate::text::quote;
 use crate::topology::{self, Topology};
 
 /// How to speak.
@@ -67,6 +68,15 @@ pub(super) struct Selection {
     /// Examples: `-l pg-test`, `-l pg-test-1,10.10.10.12`, `-l 'pg-*,!pg-test-3'`, `-l 'etcd,&pg-test'`
     #[arg(short, long, value_name = "PATTERN")]
     pub(super) limit: Option<String>,
+}
+
+impl Selection {
+    /// The words that select the same again, for a hint to paste; empty when everything is selected.
+    pub(super) fn words(&self, stages: &[String]) -> String {
+        let limit = self.limit.as_ref().map(|l| format!(" -l {}", quote::shell(l)));
+        let stages = stages.iter().map(|s| format!(" --stage {}", quote::shell(s)));
+        limit.into_iter().chain(stages).collect()
+    }
 }
 
 /// How to reach nodes.

@@ -72,12 +72,13 @@ async fn deploy(args: &Args, loaded: &Loaded, style: Style) -> Result<Exit, Fail
     if plan.is_settled() || plan.nodes.is_empty() {
         drop(sink);
         let _ = screen.await;
-        return ended(&plan, &Outcome::default(), loaded, style);
+        return ended(args, &plan, &Outcome::default(), loaded, style);
     }
     if changes > 0 && !args.yes && std::io::stdin().is_terminal() && !style.json {
         err(&page::page(&plan, style, ""));
         if !crate::report::ask(&format!("make {}?", count(changes, "change"))) {
-            return Err(Failure::new(Exit::Done, "nothing was touched"));
+            err("not confirmed: nothing was touched\n");
+            return Ok(Exit::Interrupted);
         }
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -86,7 +87,7 @@ async fn deploy(args: &Args, loaded: &Loaded, style: Style) -> Result<Exit, Fail
     signals.abort();
     drop(sink);
     let _ = screen.await;
-    ended(&plan, &outcome, loaded, style)
+    ended(args, &plan, &outcome, loaded, style)
 }
 
 /// The first Ctrl-C (or TERM) stops after what runs now; the second ends at once.
@@ -106,8 +107,15 @@ async fn interrupted(stop: Arc<AtomicBool>) {
 }
 
 /// The last words and the exit code.
-fn ended(plan: &Plan, outcome: &Outcome, loaded: &Loaded, style: Style) -> Result<Exit, Failure> {
-    let failed = plan.failures().len() + outcome.failures.len();
+fn ended(
+    args: &Args,
+    plan: &Plan,
+    outcome: &Outcome,
+    loaded: &Loaded,
+    style: Style,
+) -> Result<Exit, Failure> {
+    // What the plan knew to fail has failed again in its turn, unless it never came to that.
+    let failed = if outcome.failures.is_empty() { plan.failures().len() } else { outcome.failures.len() };
     let summary = plan.summary();
     let made = outcome.done;
     if style.json {
@@ -129,7 +137,7 @@ fn ended(plan: &Plan, outcome: &Outcome, loaded: &Loaded, style: Style) -> Resul
         }
     }
     let path = loaded.path.display();
-    let again = format!("`pgctl deploy {path}` goes on from here");
+    let again = format!("`pgctl deploy{} {path}` goes on from here", args.selection.words(&args.stage));
     let left = |what: String| {
         format!(
             "{what}; {}",

@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
             gather_all(topology, &connector, targets, &mark, None, &Sink::new(sender)).await;
         for node in &gathered {
             let name = &topology.nodes[node.node].name;
-            let records = script::run(&node.session, &mark, &status_body(), |_| {}).await;
+            let records = script::look(&node.session, &mark, &status_body()).await;
             let said = match records.as_ref().map(|r| r.iter().find(|r| r.id == "lock")) {
                 Ok(Some(r)) if r.code == 0 => "free".to_owned(),
                 Ok(Some(r)) => serde_json::from_str::<Holder>(&r.output)

@@ -48,7 +48,11 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
     if style.json {
         out(&format!("{}\n", json::plan(&plan)));
     } else {
-        out(&page::page(&plan, style, &format!("pgctl deploy {}", loaded.path.display())));
+        out(&page::page(
+            &plan,
+            style,
+            &format!("pgctl deploy{} {}", args.selection.words(&args.stage), loaded.path.display()),
+        ));
     }
     let summary = plan.summary();
     if summary.unreachable > 0 {

@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, style: Style) -> Result<Exit, Failure> {
     for &node in &nodes {
         let name = &topology.nodes[node].name;
         let Some(facts) = facts.get(&node) else { continue };
-        let context = context(Situation { topology, node, facts, present: &nodes })
+        let context = context(Situation { topology, node, facts, present: &nodes, etcd_born: &[] })
             .map_err(|p| Failure::new(Exit::Wrong, format!("{name}: {}", p.join("; "))))?;
         let primary =
             topology.nodes[node].instance.map(|i| topology.clusters[i.cluster].primary().name.clone());

@@ -42,6 +42,8 @@ struct Run {
     /// Inventory primaries and other nodes that could not be reached.
     absent: HashSet<String>,
     outcome: Mutex<Outcome>,
+    /// Serial work on etcd's members, and the member that failed at it.
+    etcd_turn: tokio::sync::Mutex<Option<String>>,
 }
 
 /// Performs `plan` on the gathered nodes. `stop` set: what runs is finished, nothing new is begun.
@@ -62,6 +64,7 @@ pub async fn apply(
         stop: stop.clone(),
         absent: plan.unreachable.iter().map(|(name, _)| name.clone()).collect(),
         outcome: Mutex::default(),
+        etcd_turn: tokio::sync::Mutex::default(),
     });
     let mut cohorts: BTreeMap<String, Vec<NodePlan>> = BTreeMap::new();
     for node in &plan.nodes {
@@ -80,11 +83,16 @@ pub async fn apply(
         }
         told.sink.send(Event::Stopping);
         let body = format!("mkdir -p {0} && : >{0}/stop.{1}", lock::DIRECTORY, shell(&told.mark));
+        let mut telling = JoinSet::new();
         for node in told.nodes.values() {
-            if let Err(error) = script::run(&node.session, &told.mark, &body, |_| {}).await {
-                tracing::warn!(%error, "a node could not be told to stop");
-            }
+            let (session, mark, body) = (node.session.clone(), told.mark.clone(), body.clone());
+            telling.spawn(async move {
+                if let Err(error) = script::look(&session, &mark, &body).await {
+                    tracing::warn!(%error, "a node could not be told to stop");
+                }
+            });
         }
+        telling.join_all().await;
     });
     while let Some(result) = tasks.join_next().await {
         if let Err(error) = result {
@@ -181,8 +189,22 @@ async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
             _ => {}
         }
         if matches!(stage.order, Order::Serial | Order::LeaderLast) {
+            // etcd is one cluster, whoever else lives on its members: its turn is the whole run's.
+            let whole_run = if stage.on == On::Etcd { Some(run.etcd_turn.lock().await) } else { None };
+            let mut failed: Option<String> = whole_run.as_ref().and_then(|t| (**t).clone());
             for node in turn {
-                nodes.extend(one(run, index, node).await);
+                if let Some(failed) = &failed {
+                    run.block(&node.name, &stage.name, &format!("`{failed}` has failed before it"));
+                    continue;
+                }
+                let name = node.name.clone();
+                match one(run, index, node).await {
+                    Some(node) => nodes.push(node),
+                    None => failed = Some(name),
+                }
+            }
+            if let Some(mut turn) = whole_run {
+                *turn = failed;
             }
         } else {
             let mut tasks = JoinSet::new();
@@ -191,7 +213,10 @@ async fn cohort(run: &Arc<Run>, mut nodes: Vec<NodePlan>) {
                 tasks.spawn(async move { one(&run, index, node).await });
             }
             while let Some(result) = tasks.join_next().await {
-                nodes.extend(result.ok().flatten());
+                match result {
+                    Ok(node) => nodes.extend(node),
+                    Err(error) => run.block("a node", &stage.name, &format!("its task died: {error}")),
+                }
             }
         }
     }
@@ -308,7 +333,7 @@ async fn look_again(
         hint: None,
     };
     let body = observe::script(&queries);
-    let records = script::run(&node.session, &run.mark, &body, |_| {}).await;
+    let records = script::look(&node.session, &run.mark, &body).await;
     let records = records.map_err(|e| failed(e.to_string()))?;
     let observed = Observed::read(&queries, &records).map_err(|e| failed(e.to_string()))?;
     let live = super::gather::live(&run.topology, node.node, &node.session).await;
@@ -388,7 +413,7 @@ async fn shells(
     let mut outputs: HashMap<usize, String> = HashMap::new();
     let mut begun = Instant::now();
     let mut current = batch[0].0;
-    let result = script::run(&node.session, &run.mark, &body, |frame| match frame {
+    let result = script::run(&node.session, &run.mark, &body, None, |frame| match frame {
         Frame::Begin(id) => {
             if let Ok(at) = id.parse::<usize>() {
                 begun = Instant::now();

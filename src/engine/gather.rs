@@ -18,6 +18,8 @@ pub struct Gathered {
     pub session: Session,
     pub facts: Facts,
     pub live: Live,
+    /// How far the node's clock is ahead of ours, seconds, give or take the time of a look.
+    pub skew_seconds: i64,
     /// The lock, while this lives.
     pub lock: Option<Held>,
 }
@@ -44,11 +46,12 @@ pub async fn gather(
     waiting: impl FnMut() + Send,
 ) -> Result<Gathered, GatherError> {
     let data = topology.nodes[node].str_var("pg_data").unwrap_or("/").to_owned();
-    let facts_body = format!("begin facts\n{}\nend facts $?", facts::script(&shell(&data)));
+    let etcd = topology.nodes[node].str_var("etcd_data").unwrap_or("/").to_owned();
+    let facts_body = format!("begin facts\n{}\nend facts $?", facts::script(&shell(&data), &shell(&etcd)));
     let script = async {
         match holder {
             None => {
-                let records = script::run(&session, mark, &facts_body, |_| {}).await?;
+                let records = script::look(&session, mark, &facts_body).await?;
                 Ok::<_, GatherError>((records, None))
             }
             Some(holder) => {
@@ -57,10 +60,13 @@ pub async fn gather(
             }
         }
     };
-    let (script, live) = tokio::join!(script, live(topology, node, &session));
+    let timed = async { (script.await, jiff::Timestamp::now().as_second()) };
+    let ((script, now), live) = tokio::join!(timed, live(topology, node, &session));
     let (records, lock) = script?;
     let output = records.iter().find(|r| r.id == "facts").map(|r| r.output.as_str()).unwrap_or_default();
-    Ok(Gathered { node, facts: Facts::parse(output)?, live, lock, session })
+    let facts = Facts::parse(output)?;
+    let skew_seconds = facts.clock_seconds - now;
+    Ok(Gathered { node, session, facts, live, skew_seconds, lock })
 }
 
 const ANSWER: Duration = Duration::from_secs(5);
@@ -96,12 +102,17 @@ pub async fn etcd_health(topology: &Topology, index: usize, session: &Session) -
     let etcd = topology.etcd.as_ref()?;
     let own = etcd.members.iter().filter(|m| m.node == index);
     let others = etcd.members.iter().filter(|_| topology.nodes[index].etcd_member.is_none());
+    let mut seen = None;
     for member in own.chain(others) {
         if let Some(body) = get(session, &member.address, etcd.port, "/health").await {
-            return parse_etcd_health(&body);
+            let healthy = parse_etcd_health(&body);
+            if healthy == Some(true) {
+                return healthy;
+            }
+            seen = healthy.or(seen);
         }
     }
-    None
+    seen
 }
 
 async fn get(session: &Session, host: &str, port: u16, path: &str) -> Option<Vec<u8>> {

@@ -71,7 +71,7 @@ pub async fn take(
 begin lock
 mkdir -p {DIRECTORY} && chmod 0700 {DIRECTORY} && exec 9>>{DIRECTORY}/lock
 if [ $? -ne 0 ]; then r=2
-elif flock -n 9; then printf '%s\n' {info} >{DIRECTORY}/holder; r=0
+elif flock -w 1 9; then printf '%s\n' {info} >{DIRECTORY}/holder; r=0
 else cat {DIRECTORY}/holder; r=1
 fi
 end lock $r

@@ -50,7 +50,7 @@ pub async fn gather_all(
                 let session = connector.connect(&target?).await?;
                 let name = topology.nodes[node].name.clone();
                 let waiting = move || sink.send(Event::Orphan { node: name.clone() });
-                gather::gather(&topology, node, session, &mark, holder.as_ref(), waiting).await
+                Box::pin(gather::gather(&topology, node, session, &mark, holder.as_ref(), waiting)).await
             };
             work.await.map_err(|error| Lost { node, error })
         });
@@ -80,6 +80,6 @@ pub enum ProbeError {
 /// Trip 2: one script that looks at every resource of every stage of one node.
 pub async fn probe(gathered: &Gathered, desired: &Desired, mark: &str) -> Result<Observed, ProbeError> {
     let queries: Vec<_> = desired.resources.iter().flat_map(|(_, r)| r.queries()).collect();
-    let records = script::run(&gathered.session, mark, &observe::script(&queries), |_| {}).await?;
+    let records = script::look(&gathered.session, mark, &observe::script(&queries)).await?;
     Ok(Observed::read(&queries, &records)?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
 
 use crate::remote::{Exec, RemoteError, Session};
 use crate::text::frame::{Frame, Reader, Record, script};
@@ -25,12 +26,21 @@ fn said(stderr: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
+/// The longest that a look at a node may take: a file system or repository that hangs must not hang us.
+const LOOK: Duration = Duration::from_secs(120);
+
+/// Runs a body that only looks, within a deadline.
+pub async fn look(session: &Session, mark: &str, body: &str) -> Result<Vec<Record>, ScriptError> {
+    run(session, mark, body, Some(LOOK), |_| {}).await
+}
+
 /// Runs `body` (see [`crate::text::frame`]) and hands over every frame as it arrives. An answer without
 /// its end mark is an error, whatever the exit code says.
 pub async fn run(
     session: &Session,
     mark: &str,
     body: &str,
+    deadline: Option<Duration>,
     mut on_frame: impl FnMut(&Frame) + Send,
 ) -> Result<Vec<Record>, ScriptError> {
     let script = script(mark, body);
@@ -47,7 +57,9 @@ pub async fn run(
             }
         }
     };
-    let output = session.exec(Exec::new(script.as_bytes()), &mut sink).await?;
+    let mut exec = Exec::new(script.as_bytes());
+    exec.deadline = deadline;
+    let output = session.exec(exec, &mut sink).await?;
     if done {
         return Ok(records);
     }

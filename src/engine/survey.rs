@@ -132,16 +132,21 @@ pub async fn survey(question: Question<'_>, mark: &str, sink: &Sink) -> Result<S
     }
     let leaders = leaders(topology, nodes.iter().chain(&others.0));
     let desired = desire(&question, &nodes, &leaders)?;
-    let plan = look(&question, &nodes, &lost, desired, &leaders, mark).await;
+    let plan = look(&question, &nodes, &lost, desired, &leaders, mark, sink).await;
     Ok(Survey { plan, nodes, lost })
 }
 
 /// The live leader's name per cluster index.
 fn leaders<'a>(topology: &Topology, nodes: impl Iterator<Item = &'a Gathered>) -> HashMap<usize, String> {
-    let mut leaders = HashMap::new();
+    let mut leaders: HashMap<usize, String> = HashMap::new();
     for node in nodes {
         if let (Some(at), Some(leader)) = (topology.nodes[node.node].instance, node.live.leader()) {
-            leaders.entry(at.cluster).or_insert_with(|| leader.to_owned());
+            // The leader's own word goes before that of others, which may be cut off from the DCS.
+            if leader == topology.nodes[node.node].name {
+                leaders.insert(at.cluster, leader.to_owned());
+            } else {
+                leaders.entry(at.cluster).or_insert_with(|| leader.to_owned());
+            }
         }
     }
     leaders
@@ -156,9 +161,15 @@ fn desire(
     let mut errors = Vec::new();
     let mut unusable = Vec::new();
     let present: Vec<usize> = nodes.iter().map(|n| n.node).collect();
+    let etcd_born: Vec<usize> = nodes.iter().filter(|n| n.facts.etcd_data).map(|n| n.node).collect();
     for node in nodes {
-        let situation =
-            Situation { topology: q.topology, node: node.node, facts: &node.facts, present: &present };
+        let situation = Situation {
+            topology: q.topology,
+            node: node.node,
+            facts: &node.facts,
+            present: &present,
+            etcd_born: &etcd_born,
+        };
         let context = match plan::context(situation) {
             Ok(context) => context,
             Err(problems) => {
@@ -200,6 +211,7 @@ async fn look(
     desired: Vec<Desired>,
     leaders: &HashMap<usize, String>,
     mark: &str,
+    sink: &Sink,
 ) -> Plan {
     let probes = nodes.iter().zip(&desired).map(|(node, desired)| probe(node, desired, mark));
     let observed = join_all(probes).await;
@@ -218,7 +230,12 @@ async fn look(
                 leader: leader.map(str::to_owned),
                 items: plan::diff(q.playbook, &desired, &observed, &node.live, leader),
             }),
-            Err(e) => unreachable.push((name(node.node), format!("the probe failed: {e}"))),
+            Err(e) => {
+                let error = format!("it could not be looked at: {e}");
+                let (node, hint) = (name(node.node), None);
+                sink.send(Event::Unreachable { node: node.clone(), error: error.clone(), hint });
+                unreachable.push((node, error));
+            }
         }
     }
     let stages =
@@ -277,6 +294,14 @@ pub fn check(topology: &Topology, node: usize, facts: &Facts) -> Vec<String> {
     if !facts.missing_tools.is_empty() {
         wrong.push(format!("these tools are missing: {}", facts.missing_tools.join(", ")));
     }
+    let primary = n.instance.map(|i| topology.clusters[i.cluster].primary().node == node);
+    if primary == Some(true) && n.str_var("pg_upstream").is_some_and(|u| !u.is_empty()) {
+        wrong.push(
+            "`pg_upstream` on a primary asks for a standby cluster, which comes later: deployed now, it would be an \
+             independent cluster that takes writes"
+                .to_owned(),
+        );
+    }
     let supported = facts.os_id == "debian" && matches!(facts.os_version.as_str(), "12" | "13");
     if !supported {
         wrong.push(format!("{} is not supported yet; Debian 12 and 13 are", facts.os_name));
@@ -306,9 +331,9 @@ pub fn check(topology: &Topology, node: usize, facts: &Facts) -> Vec<String> {
 
 /// Clocks that are more than five seconds apart: TTLs, certificates and recovery targets would lie.
 fn clocks(topology: &Topology, nodes: &[Gathered]) -> Option<(String, String)> {
-    let earliest = nodes.iter().min_by_key(|n| n.facts.clock_seconds)?;
-    let latest = nodes.iter().max_by_key(|n| n.facts.clock_seconds)?;
-    let apart = latest.facts.clock_seconds - earliest.facts.clock_seconds;
+    let earliest = nodes.iter().min_by_key(|n| n.skew_seconds)?;
+    let latest = nodes.iter().max_by_key(|n| n.skew_seconds)?;
+    let apart = latest.skew_seconds - earliest.skew_seconds;
     (apart > 5).then(|| {
         let name = |g: &Gathered| topology.nodes[g.node].name.clone();
         (name(latest), format!("its clock is {apart} s ahead of that of {}", name(earliest)))

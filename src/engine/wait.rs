@@ -96,7 +96,7 @@ async fn unit_state(node: &Gathered, mark: &str, unit: &str) -> (bool, String) {
     let body = format!(
         "begin unit\nsystemctl is-failed {unit}; journalctl -q --no-pager -o cat -n 25 -u {unit}\nend unit 0"
     );
-    match script::run(&node.session, mark, &body, |_| {}).await {
+    match script::look(&node.session, mark, &body).await {
         Ok(records) => {
             let output = records.into_iter().next().map(|r| r.output).unwrap_or_default();
             let (state, journal) = output.split_once('\n').unwrap_or((&output, ""));

@@ -23,8 +23,10 @@ pub struct Facts {
     pub root_free_bytes: u64,
     /// Hard limit of open files that a process really gets.
     pub nofile: u64,
-    /// Seconds since the epoch on the node.
+    /// Seconds since the epoch on the node, when its script ran.
     pub clock_seconds: i64,
+    /// Whether an etcd member lives here: its log is there.
+    pub etcd_data: bool,
     pub uid: u32,
     pub systemd: bool,
     /// `apt` or `dnf`; empty when neither is there.
@@ -50,6 +52,7 @@ impl Facts {
             root_free_bytes: 30 << 30,
             nofile: 20_000,
             clock_seconds: 0,
+            etcd_data: false,
             uid: 0,
             systemd: true,
             package_manager: "apt".into(),
@@ -93,6 +96,7 @@ impl Facts {
                 value => value.parse().map_err(|_| odd("nofile", value))?,
             },
             clock_seconds: get("clock")?.parse().map_err(|_| odd("clock", "not a number"))?,
+            etcd_data: get("etcd_data")? == "yes",
             uid: small("uid")?,
             systemd: get("systemd")? == "yes",
             package_manager: word("package_manager")?,
@@ -109,10 +113,10 @@ pub enum FactsError {
     Odd(String, String),
 }
 
-/// The facts script: the body of one record. `data` is the data directory (already shell-quoted);
-/// the disk is that of its nearest existing parent.
-pub fn script(data: &str) -> String {
-    format!("D={data}\n{SCRIPT}")
+/// The facts script: the body of one record. `data` and `etcd` are the data directories of Postgres and etcd
+/// (already shell-quoted); the disk is that of the nearest existing parent of `data`.
+pub fn script(data: &str, etcd: &str) -> String {
+    format!("D={data}; E={etcd}\n{SCRIPT}")
 }
 
 const SCRIPT: &str = r#"ID=; VERSION_ID=; VERSION_CODENAME=; PRETTY_NAME=
@@ -123,7 +127,10 @@ printf 'arch=%s\nhostname=%s\ncpu=%s\n' "$(uname -m)" "$(uname -n)" "$(nproc 2>/
 while read -r k v u; do [ "$k" = MemTotal: ] && echo "memory_kb=$v" && break; done </proc/meminfo
 df -Pk "$D" 2>/dev/null | { read -r l; read -r f t u a r; printf 'disk_kb=%s\ndisk_free_kb=%s\n' "$t" "$a"; }
 df -Pk / 2>/dev/null | { read -r l; read -r f t u a r; printf 'root_free_kb=%s\n' "$a"; }
-printf 'nofile=%s\nclock=%s\nuid=%s\n' "$(ulimit -Hn)" "$(date +%s)" "$(id -u)"
+# The limit of the first process, which services inherit: that of a login depends on who logs in.
+N=; while read -r a b c d e f; do [ "$a $b $c" = "Max open files" ] && N=$e; done </proc/1/limits
+printf 'nofile=%s\nclock=%s\nuid=%s\n' "${N:-$(ulimit -Hn)}" "$(date +%s)" "$(id -u)"
+if [ -d "$E/member/wal" ]; then echo etcd_data=yes; else echo etcd_data=no; fi
 if [ -d /run/systemd/system ]; then echo systemd=yes; else echo systemd=no; fi
 P=; command -v apt-get >/dev/null 2>&1 && P=apt; [ -n "$P" ] || { command -v dnf >/dev/null 2>&1 && P=dnf; }
 echo "package_manager=$P"
@@ -136,7 +143,11 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_read() {
-        let out = std::process::Command::new("sh").arg("-c").arg(script("/no/such/place")).output().unwrap();
+        let out = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(script("/no/such/place", "/no/etcd"))
+            .output()
+            .unwrap();
         let facts = Facts::parse(&String::from_utf8(out.stdout).unwrap()).unwrap();
         assert!(facts.cpu >= 1 && facts.memory_mb > 100 && facts.disk_bytes > 0);
         assert!(!facts.os_id.is_empty() && facts.clock_seconds > 1_700_000_000);

@@ -21,9 +21,10 @@ pub struct Live {
 }
 
 impl Live {
-    /// The name of the member that leads, as this node's Patroni sees it.
+    /// The name of the member that leads, as this node's Patroni sees it, in whatever state: one that is starting
+    /// holds the lock too.
     pub fn leader(&self) -> Option<&str> {
-        self.members.iter().find(|m| m.is_leader() && m.is_running()).map(|m| m.name.as_str())
+        self.members.iter().find(|m| m.is_leader()).map(|m| m.name.as_str())
     }
 }
 

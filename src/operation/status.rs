@@ -93,7 +93,7 @@ pub async fn look(topology: &Topology, node: &Gathered, mark: &str) -> Result<Lo
             shell(stanza)
         ));
     }
-    let records = script::run(&node.session, mark, &body, |_| {}).await?;
+    let records = script::look(&node.session, mark, &body).await?;
     let output = |id: &str| records.iter().find(|r| r.id == id).map(|r| r.output.clone()).unwrap_or_default();
     let states = output("units");
     Ok(Look {

@@ -21,6 +21,8 @@ pub struct Situation<'a> {
     pub facts: &'a Facts,
     /// The nodes that take part in this run. Only the birth of an etcd cluster looks at it: no file does.
     pub present: &'a [usize],
+    /// Those of them that have data of an etcd member; looked at by the same.
+    pub etcd_born: &'a [usize],
 }
 
 /// The context of one node. Errors are the parameters that cannot be used, in words, all at once.
@@ -52,12 +54,16 @@ fn etcd_values(s: Situation<'_>, etcd: &EtcdCluster, node: &Node, c: &mut Map<St
         .filter(|m| s.present.contains(&m.node))
         .map(|m| format!("{}={}", m.name, peer(m)))
         .collect();
+    let known: Vec<String> = etcd.members.iter().map(|m| format!("{}={}", m.name, peer(m))).collect();
+    let born = etcd.members.iter().filter(|m| s.etcd_born.contains(&m.node));
+    let born: Vec<&str> = born.map(|m| m.name.as_str()).collect();
     let hosts: Vec<String> =
         etcd.members.iter().map(|m| format!("{}:{}", bracket(&m.address), etcd.port)).collect();
     let members: Vec<Value> = etcd.members.iter().map(describe).collect();
     c.insert(
         "etcd".into(),
-        json!({"name": etcd.name, "members": members, "hosts": hosts, "others": others, "present": present}),
+        json!({"name": etcd.name, "members": members, "hosts": hosts, "others": others,
+            "present": present, "known": known, "born": born}),
     );
     if let Some(member) = own.and_then(|m| etcd.members.get(m)) {
         c.insert("member".into(), describe(member));

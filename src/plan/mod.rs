@@ -180,6 +180,12 @@ impl Plan {
         self.steps(|s| if let Step::Failed(why) = s { Some(why.clone()) } else { None })
     }
 
+    /// What a deploy would first wait for: (node, what must hold and does not yet).
+    pub fn waits(&self) -> Vec<(String, String)> {
+        let waits = self.steps(|s| if let Step::Wait(wait) = s { Some(wait.to_string()) } else { None });
+        waits.into_iter().map(|(node, _, what)| (node, what)).collect()
+    }
+
     fn steps(&self, pick: impl Fn(&Step) -> Option<String>) -> Vec<(String, String, String)> {
         let items = self.nodes.iter().flat_map(|n| n.items.iter().map(move |i| (n, i)));
         items.filter_map(|(n, i)| Some((n.name.clone(), i.resource.id(), pick(&i.step)?))).collect()

@@ -14,7 +14,7 @@ pub enum SelectError {
     NoSuchStage(String, String),
 }
 
-/// The nodes that `pattern` picks, as indexes in order: parts separated by `,` or `:` are added,
+/// The nodes that `pattern` picks, as indexes in order: parts separated by `,` are added,
 /// `!part` is taken away, `&part` keeps what is in both. A part is a cluster, group, node name or address, or
 /// a glob over them.
 pub fn nodes(topology: &Topology, pattern: Option<&str>) -> Result<Vec<usize>, SelectError> {

@@ -23,6 +23,7 @@ pub fn plan(plan: &Plan) -> Value {
         "changes": plan.lines(),
         "restarts": restarts,
         "notes": pairs(plan.notes()),
+        "waits": plan.waits().into_iter().map(|(node, what)| json!({"node": node, "until": what})).collect::<Vec<_>>(),
         "failures": pairs(plan.failures()),
         "unreachable": unreachable,
         "summary": plan.summary(),

@@ -66,8 +66,14 @@ fn line(line: &Line, names: usize, resources: usize, style: Style) -> String {
 pub fn summary(plan: &Plan) -> String {
     let sum = plan.summary();
     let mut s = String::new();
-    if sum.changes() == 0 {
+    let waits = plan.waits();
+    if sum.changes() == 0 && sum.nodes > 0 && waits.is_empty() {
         let _ = write!(s, "No changes: {} as the inventory says.", count(sum.nodes, "node"));
+    } else if sum.changes() == 0 {
+        s.push_str("No changes.");
+        for (node, what) in &waits {
+            let _ = write!(s, " {node} is not as it should be: not yet \"{what}\".");
+        }
     } else {
         let differing =
             plan.nodes.iter().filter(|n| n.items.iter().any(|i| i.step.change().is_some())).count();

@@ -30,8 +30,10 @@ pub struct Member {
     pub others: Vec<String>,
     /// `name=peer URL` of the members that take part in this run, this one among them.
     pub present: Vec<String>,
-    /// How many members the inventory names.
-    pub members: usize,
+    /// `name=peer URL` of all members that the inventory names.
+    pub known: Vec<String>,
+    /// Names of the present members that have data already.
+    pub born: Vec<String>,
 }
 
 impl Kind for Member {
@@ -40,14 +42,13 @@ impl Kind for Member {
     }
 
     fn queries(&self) -> Vec<Query> {
-        vec![Query::Path { path: format!("{}/member", self.data), want: None, show: false }]
+        vec![Query::Path { path: self.log(), want: None, show: false }]
     }
 
     fn diff(&self, seen: &Seen<'_>) -> Diff {
-        let member = seen.observed.paths.get(&format!("{}/member", self.data));
-        match member.map(|m| m.kind) {
+        match seen.observed.paths.get(&self.log()).map(|m| m.kind) {
             Some(PathKind::Directory) => Diff::Same,
-            Some(_) => Diff::Failed(format!("`{}/member` is there and is not a directory", self.data)),
+            Some(_) => Diff::Failed(format!("`{}` is there and is not a directory", self.log())),
             None => Diff::Change(Change::new(
                 Verdict::Create,
                 "no data yet: joins the cluster, or begins it",
@@ -58,22 +59,34 @@ impl Kind for Member {
 }
 
 impl Member {
+    /// The write-ahead log: it alone says that a member was born; the rest of the directory is made before it joins.
+    fn log(&self) -> String {
+        format!("{}/member/wal", self.data)
+    }
+
     fn birth(&self) -> String {
         // One member alone has no others to ask.
         let endpoints = if self.others.is_empty() { String::new() } else { self.others.join(",") };
-        let majority = self.present.len() * 2 > self.members;
-        let begin = if majority {
+        let majority = |n: usize| n * 2 > self.known.len();
+        let refused = |why: String| format!("echo {}; printf '%s\\n' \"$why\"; exit 1", shell(&why));
+        let begin = if majority(self.born.len()) {
+            refused(format!(
+                "{} has no data, and {} that have do not answer; start etcd there first: `systemctl start etcd`",
+                self.name,
+                self.born.join(", ")
+            ))
+        } else if majority(self.present.len()) {
             format!("born new {}", shell(&self.present.join(",")))
         } else {
-            format!(
-                "echo {}; exit 1",
-                shell(&format!(
-                    "no etcd cluster answers, and {} of its {} members cannot begin one: a majority must take part",
-                    self.present.len(),
-                    self.members
-                ))
-            )
+            refused(format!(
+                "{} has no data and none of the others answers. If the cluster exists, start etcd there first. If it never \
+                 existed, deploy a majority of its {} members together, without --limit",
+                self.name,
+                self.known.len()
+            ))
         };
+        // Members that may just be booting are given time to answer.
+        let patience = if self.born.is_empty() { 1 } else { 15 };
         format!(
             r#"name={name}; peer={peer}; endpoints={endpoints}
 ctl() {{ ETCDCTL_API=3 etcdctl --endpoints="$endpoints" --dial-timeout=2s --command-timeout=5s "$@"; }}
@@ -83,8 +96,11 @@ born() {{
   sync -- {file}.new && mv -f -- {file}.new {file}
 }}
 # A line of the list: ID, status, name, peer URLs, client URLs, learner. A member that never started has no name.
-list=
-[ -z "$endpoints" ] || list=$(ctl member list 2>/dev/null)
+list=; why=; n=0
+while [ -n "$endpoints" ] && [ $n -lt {patience} ]; do
+  list=$(ctl member list 2>/dev/null) && [ -n "$list" ] && break
+  why=$(ctl member list 2>&1 | tail -n 2); list=; n=$((n + 1)); [ $n -ge {patience} ] || sleep 2
+done
 if [ -z "$list" ]; then {begin}; exit; fi
 mine=$(printf '%s\n' "$list" | grep -F ", $peer, ")
 if [ -n "$mine" ]; then
@@ -106,7 +122,9 @@ if [ -z "$mine" ]; then
 fi
 all="$name=$peer"
 while IFS=', ' read -r id status other url rest; do
-  [ "$status" = started ] && [ "$other" != "$name" ] && all="$all,$other=$url"
+  # One that was added and has not started yet tells no name: the inventory knows it by its URL.
+  [ "$status" != unstarted ] || for k in {known}; do [ "${{k#*=}}" != "$url" ] || other=${{k%%=*}}; done
+  [ -z "$other" ] || [ "$other" = "$name" ] || all="$all,$other=$url"
 done <<PGCTL_LIST
 $list
 PGCTL_LIST
@@ -116,6 +134,7 @@ born existing "$all""#,
             endpoints = shell(&endpoints),
             token = shell(&self.token),
             file = shell(&self.file),
+            known = self.known.iter().map(|k| shell(k)).collect::<Vec<_>>().join(" "),
         )
     }
 }

@@ -66,7 +66,7 @@ pub struct Pending {
     pub paths: HashMap<String, String>,
     /// Packages that will have been installed or upgraded.
     pub packages: HashSet<String>,
-    /// Units that will have been started.
+    /// Units that will have been started or restarted.
     pub started: HashSet<String>,
 }
 
@@ -75,7 +75,7 @@ impl Pending {
     pub fn add(&mut self, change: &Change) {
         self.paths.extend(change.puts.iter().cloned());
         self.packages.extend(change.installs.iter().cloned());
-        self.started.extend(change.starts.iter().cloned());
+        self.started.extend(change.starts.iter().chain(&change.restarts).cloned());
     }
 }
 

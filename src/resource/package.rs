@@ -60,6 +60,8 @@ elif ! grep -q '^# pgctl:' $P; then
   P=
 fi
 trap '[ -z "$P" ] || rm -f "$P"' EXIT
+# A shell that is ended by a signal runs no EXIT trap of its own.
+trap 'exit 143' TERM INT HUP
 export DEBIAN_FRONTEND=noninteractive
 # An install that was cut off half way is finished first.
 [ -z "$(dpkg --audit 2>&1)" ] || dpkg --configure -a --force-confold || exit

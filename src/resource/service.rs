@@ -109,7 +109,8 @@ impl Service {
             r#"R=$({restart}); L=$({reload})
 # Masked by `package`, so that it could not start before now.
 [ "$(readlink {file})" != /dev/null ] || systemctl unmask -q {unit} || exit
-systemctl daemon-reload || exit
+# Quick to ask, slow to do; a unit that systemd does not know yet is read at its start anyway.
+[ "$(systemctl show -p NeedDaemonReload --value {unit})" = no ] || systemctl daemon-reload || exit
 {enable}systemctl reset-failed -q {unit} 2>/dev/null
 if ! systemctl {verb} {unit} || ! systemctl -q is-active {unit}; then
   systemctl --no-pager -n 0 status {unit}

@@ -35,7 +35,8 @@ PGCTL_SQL",
             bin = shell(&self.bin),
             once = if once { " -1" } else { "" },
             target = shell(&format!(
-                "host={} port={} dbname={} connect_timeout=10 application_name=pgctl",
+                // Not waiting for a synchronous standby, which may not be there yet, nor long for a lock.
+                "host={} port={} dbname={} connect_timeout=10 application_name=pgctl options='-c synchronous_commit=local -c lock_timeout=30s'",
                 conninfo(&self.socket),
                 self.port,
                 conninfo(database)

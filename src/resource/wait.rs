@@ -133,7 +133,8 @@ impl Kind for WaitFor {
             return Diff::Failed("a wait needs exactly one of `patroni`, `etcd`, `port`".to_owned());
         };
         let holds = match &wait.condition {
-            Condition::Etcd => seen.live.etcd_healthy == Some(true),
+            // What was healthy before a restart says nothing of after it.
+            Condition::Etcd => seen.live.etcd_healthy == Some(true) && !seen.pending.started.contains("etcd"),
             Condition::Patroni { want } => patroni_is(*want, seen),
             // A port is only worth a look after its service was started in this run.
             Condition::Port { .. } => seen.pending.started.is_empty(),

@@ -70,14 +70,19 @@ pub fn blank(inventory: &Path) -> Result<Blank, String> {
     for (index, node) in topology.nodes.iter().enumerate() {
         let newer = node.str_var("sandbox_image") == Some("debian-13");
         let facts = Facts::assumed(&node.name, if newer { "13" } else { "12" });
-        let context =
-            match context(Situation { topology: &topology, node: index, facts: &facts, present: &present }) {
-                Ok(context) => context,
-                Err(problems) => {
-                    wrong.extend(problems.iter().map(|p| format!("{}: {p}", node.name)));
-                    continue;
-                }
-            };
+        let context = match context(Situation {
+            topology: &topology,
+            node: index,
+            facts: &facts,
+            present: &present,
+            etcd_born: &[],
+        }) {
+            Ok(context) => context,
+            Err(problems) => {
+                wrong.extend(problems.iter().map(|p| format!("{}: {p}", node.name)));
+                continue;
+            }
+        };
         let primary = node.instance.map(|i| topology.clusters[i.cluster].primary().name.clone());
         match build(&topology, index, &playbook, &stages, &templates, &context, primary.as_deref()) {
             Ok(made) => {
