@@ -130,7 +130,9 @@ fn ended(
         for (node, resource, why) in notes {
             err(&format!("{} {node} {resource}: {why}\n", style.yellow("note:")));
         }
-        if made.changes() == 0 && failed == 0 && outcome.blocked.is_empty() {
+        if summary.nodes == 0 {
+            out("Nothing was touched.\n");
+        } else if made.changes() == 0 && failed == 0 && outcome.blocked.is_empty() {
             out(&format!("No changes: {} as the inventory says.\n", count(summary.nodes, "node")));
         } else {
             out(&format!("{} made on {}.\n", count(made.changes(), "change"), count(summary.nodes, "node")));

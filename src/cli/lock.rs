@@ -13,8 +13,9 @@ use crate::report::{Exit, Failure, Style, out};
 
 /// Show who holds the nodes' locks
 ///
-/// A lock lives as long as the connection of the run that took it: a run that dies gives it back, and there is nothing to
-/// clean up.
+/// A lock lives as long as the connection of the run that took it: a run that dies gives it back. When a control machine
+/// vanished without a word, the node's sshd notices by its keepalive; ending the `cat` that holds `/run/pgctl/lock` open
+/// on the node gives the lock back at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

@@ -149,11 +149,17 @@ impl Drop for Lab {
     }
 }
 
+/// Host keys that are learned, for this run alone: the nodes of the next one have others at the same addresses.
+fn known_hosts() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("known_hosts.{}", std::process::id()))
+}
+
 pub(crate) fn pgctl(words: &[&str]) -> Said {
     let output = Command::new(env!("CARGO_BIN_EXE_pgctl"))
         .args(words)
         .stdin(Stdio::null())
         .env_remove("PGCTL_INVENTORY")
+        .env("PGCTL_KNOWN_HOSTS", known_hosts())
         .output()
         .unwrap();
     Said::of(&output)
