@@ -1082,36 +1082,3 @@ async fn a_held_script_ends_with_its_holder() {
     assert_eq!(held.next_line().await, None);
     assert_eq!(kind(held.release().await), Kind::ConnectionLost);
 }
-
-/// `cargo nextest run --run-ignored all -E 'test(latency)' --no-capture` prints what a login and an exec cost.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn latency_beside_ssh() {
-    // Not the login of whoever measures: a heavy profile costs more than all the rest.
-    let user = User::make("/bin/sh");
-    let sshd = Sshd::start("");
-    let connector = Connector::new(&sshd.options());
-    let target = sshd.target(&[("ansible_user", &user.name)]);
-    let (mut connects, mut both, mut execs, mut real) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..20 {
-        let start = Instant::now();
-        let session = connector.connect(&target).await.unwrap();
-        connects.push(start.elapsed());
-        says(&session, "true").await;
-        both.push(start.elapsed());
-        let start = Instant::now();
-        says(&session, "true").await;
-        execs.push(start.elapsed());
-        let start = Instant::now();
-        assert!(sshd.real_ssh(&["-l", &user.name]));
-        real.push(start.elapsed());
-    }
-    let mut stderr = std::io::stderr();
-    for (name, mut times) in
-        [("connect", connects), ("connect + exec", both), ("exec", execs), ("ssh true", real)]
-    {
-        times.sort();
-        let (p50, p90) = (times[times.len() / 2], times[times.len() * 9 / 10]);
-        writeln!(stderr, "{name:15} p50 {p50:6.1?}  p90 {p90:6.1?}").unwrap();
-    }
-}
