@@ -132,13 +132,13 @@ fn near(path: &Path) -> String {
     }
     let list: Vec<String> = names.iter().take(5).map(|name| format!("`{}`", shown(name))).collect();
     if list.is_empty() {
-        return "there is no .yml file in that directory; `pgctl init` writes an inventory".to_owned();
+        return "there is no .yml file in that directory; `inventories/` in the repository has some to copy"
+            .to_owned();
     }
     format!("in that directory: {}", list.join(", "))
 }
 
-const START: &str =
-    "an inventory starts with `all:` and has `children:` and `vars:` under it; `pgctl init` writes one";
+const START: &str = "an inventory starts with `all:` and has `children:` and `vars:` under it; `inventories/` in the repository has some to copy";
 
 fn root(document: &Yaml) -> Result<&Map, Box<Diagnostic>> {
     match &document.data {

@@ -161,8 +161,7 @@ fn a_placeholder_without_its_value_is_an_error_or_leaves_a_default() {
 
 #[test]
 fn what_is_no_inventory_says_how_to_begin() {
-    let start =
-        "an inventory starts with `all:` and has `children:` and `vars:` under it; `pgctl init` writes one";
+    let start = "an inventory starts with `all:` and has `children:` and `vars:` under it; `inventories/` in the repository has some to copy";
     assert_eq!(messages(""), [format!("the inventory is empty / {start}")]);
     assert_eq!(messages("# nothing\n---\n"), [format!("the inventory is empty / {start}")]);
     assert_eq!(
@@ -296,7 +295,10 @@ fn a_missing_file_names_its_neighbours() {
     };
     let (message, help) = said(&path);
     assert_eq!(message, "no such file: `pigsty.yml`");
-    assert_eq!(help, "there is no .yml file in that directory; `pgctl init` writes an inventory");
+    assert_eq!(
+        help,
+        "there is no .yml file in that directory; `inventories/` in the repository has some to copy"
+    );
     std::fs::write(directory.path().join("pigstyy.yml"), "").unwrap();
     std::fs::write(directory.path().join("b.txt"), "").unwrap();
     assert_eq!(said(&path).1, "did you mean `pigstyy.yml`?");
